@@ -1,0 +1,1 @@
+"""relaunch: processes kept on many hosts, and every failure told."""

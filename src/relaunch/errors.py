@@ -1,0 +1,162 @@
+"""Every error that relaunch raises, and what each one means outside Python.
+
+    RelaunchError                  exit status
+    ├── Refused                    1   the launcher understood, and said no
+    │   ├── LabelInUse
+    │   ├── NoSuchLabel
+    │   ├── NotRunning
+    │   ├── StartFailed
+    │   ├── Survived
+    │   ├── JournalFailed
+    │   ├── ShuttingDown
+    │   ├── NotPermitted
+    │   ├── AlreadyServing
+    │   └── ServeFailed
+    ├── Usage                      2   the request itself is wrong
+    │   ├── BadLabel
+    │   ├── BadPattern
+    │   ├── BadSpec
+    │   ├── BadSignal
+    │   └── BadCall
+    └── Unreachable                3   nobody answered, or the answer was lost
+        ├── NoLauncher
+        ├── BadPlace
+        ├── OutcomeUnknown
+        └── ProtocolBroken
+
+An error travels as the Varlink error ``io.relaunch.Launcher.<class name>`` with the parameter ``message``: one line
+that names what was wrong and what to do. This module imports nothing, so that the quickest command can afford it.
+"""
+
+INTERFACE = "io.relaunch.Launcher"
+
+
+class RelaunchError(Exception):
+    """Any error of relaunch. ``str(error)`` is one line for a person."""
+
+    exit_status = 1
+
+    @property
+    def message(self) -> str:
+        """The line for a person."""
+        return str(self)
+
+    @property
+    def wire_name(self) -> str:
+        """The Varlink name of this error, stable across versions."""
+        return f"{INTERFACE}.{type(self).__name__}"
+
+
+class Refused(RelaunchError):
+    """The launcher understood the request and will not do it."""
+
+
+class LabelInUse(Refused):
+    """A job under this label has not finished."""
+
+
+class NoSuchLabel(Refused):
+    """No job has this label, or no label matches this pattern."""
+
+
+class NotRunning(Refused):
+    """The job has no process that could be signalled."""
+
+
+class StartFailed(Refused):
+    """The job's process could not be started: no such program, not executable, no such directory, limit refused."""
+
+
+class Survived(Refused):
+    """A process of the job outlived its stop."""
+
+
+class JournalFailed(Refused):
+    """The journal cannot be written (disk full, read-only, gone), so nothing new is started."""
+
+
+class ShuttingDown(Refused):
+    """The launcher is ending and takes nothing new."""
+
+
+class NotPermitted(Refused):
+    """The caller is another user than the launcher's."""
+
+
+class AlreadyServing(Refused):
+    """A launcher of this user already serves on this host."""
+
+
+class ServeFailed(Refused):
+    """The launcher could not be brought up."""
+
+
+class Usage(RelaunchError):
+    """The request itself is wrong; sent again it would be wrong again."""
+
+    exit_status = 2
+
+
+class BadLabel(Usage):
+    """The label holds what a label may not hold."""
+
+
+class BadPattern(Usage):
+    """The pattern is malformed."""
+
+
+class BadSpec(Usage):
+    """A field of the job's spec is missing, of a wrong type or out of range."""
+
+
+class BadSignal(Usage):
+    """No signal has this name or number."""
+
+
+class BadCall(Usage):
+    """The method's parameters are not those of the interface."""
+
+
+class Unreachable(RelaunchError):
+    """Nobody answered, or the answer was lost on its way."""
+
+    exit_status = 3
+
+
+class NoLauncher(Unreachable):
+    """No launcher listens on the socket."""
+
+
+class BadPlace(Unreachable):
+    """The runtime or state directory cannot be trusted or used: wrong owner, mode, kind, or too long a path."""
+
+
+class OutcomeUnknown(Unreachable):
+    """The connection ended after the request went out and before its answer came."""
+
+
+class ProtocolBroken(Unreachable):
+    """The peer sent what the protocol does not allow, or a message over the bound."""
+
+
+def _tree(root: type[RelaunchError]) -> list[type[RelaunchError]]:
+    return [root, *(found for child in root.__subclasses__() for found in _tree(child))]
+
+
+BY_WIRE_NAME = {f"{INTERFACE}.{kind.__name__}": kind for kind in _tree(RelaunchError)}
+
+
+def from_wire(name: str, parameters: dict[str, object]) -> RelaunchError:
+    """The exception that a Varlink error reply stands for.
+
+    Args:
+        name: The reply's ``error``, a full Varlink name.
+        parameters: The reply's ``parameters``.
+
+    Returns:
+        The exception of that name; a ``ProtocolBroken`` that quotes the name where none of ours has it.
+    """
+    kind = BY_WIRE_NAME.get(name)
+    if kind is None:
+        return ProtocolBroken(f"the launcher answered {name} {parameters or ''}".rstrip())
+    return kind(str(parameters.get("message") or name))
