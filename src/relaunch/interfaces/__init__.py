@@ -1,0 +1,1 @@
+"""The Varlink interface files that ship with the package."""
