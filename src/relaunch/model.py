@@ -184,6 +184,11 @@ class JobSpec:
     limits: Mapping[str, Limit] = field(default_factory=dict)
     output_bytes_max: int = OUTPUT_BYTES_MAX
 
+    @property
+    def stop_signal_number(self) -> int:
+        """The number of ``stop_signal``."""
+        return signal_number(self.stop_signal)
+
     @classmethod
     def from_wire(cls, wire: object) -> Self:
         """A checked spec from its form on the wire.
