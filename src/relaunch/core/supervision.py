@@ -89,10 +89,11 @@ State = Starting | Running | Stopping | Ending | Backoff | Finished
 
 @dataclass(frozen=True, slots=True)
 class Spawned:
-    """The keeper executed the program."""
+    """The keeper executed the program, or, ``adopted``, found it running though another keeper had started it."""
 
     pid: int
     ticks: int
+    adopted: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,6 +185,7 @@ class Job:
         restarts: Starts that followed an end.
         started_at: Wall time at which the last run began, None before the first.
         exit: How the last run ended, None before the first end.
+        adopted: Whether the keeper is not the parent of this run's first process.
     """
 
     id: str
@@ -194,6 +196,7 @@ class Job:
     restarts: int = 0
     started_at: float | None = None
     exit: Exit | None = None
+    adopted: bool = False
 
 
 Step = tuple[Job, tuple[Effect, ...]]
@@ -257,8 +260,8 @@ def deadline(job: Job) -> float | None:
 
 def _starting(job: Job, state: Starting, event: Event, now: float, at: float) -> Step:
     match event:
-        case Spawned(pid=pid, ticks=ticks):
-            up = replace(job, state=Running(pid, ticks, state.since), started_at=at)
+        case Spawned(pid=pid, ticks=ticks, adopted=adopted):
+            up = replace(job, state=Running(pid, ticks, state.since), started_at=at, adopted=adopted)
             record = Record("started", {"pid": pid})
             if state.ask is None:
                 return up, (record,)
@@ -282,7 +285,9 @@ def _running(job: Job, state: Running, event: Event, now: float) -> Step:
             return _exited(job, state.since, None, None, event, now)
         case StopAsked(ask=ask) | RestartAsked(ask=ask):
             return _stop(job, state, ask, now)
-        case Spawned() | SpawnFailed() | TreeGone() | Tick():
+        case Spawned(adopted=adopted):
+            return replace(job, adopted=adopted), ()
+        case SpawnFailed() | TreeGone() | Tick():
             return job, ()
         case _:
             assert_never(event)
@@ -295,10 +300,12 @@ def _stopping(job: Job, state: Stopping, event: Event, now: float) -> Step:
         case StopAsked(ask=ask) | RestartAsked(ask=ask):
             kill_at = _sooner(state.kill_at, _kill_at(ask, now))
             job = replace(job, state=replace(state, ask=ask, kill_at=kill_at))
-            return job, () if state.killed else (SignalTree(ask.signal),)
+            return job, (SignalTree(SIGKILL if state.killed else ask.signal),)
         case Tick():
             return _tick_tree(job, state, now)
-        case Spawned() | SpawnFailed() | TreeGone():
+        case Spawned(adopted=adopted):
+            return replace(job, adopted=adopted), (SignalTree(SIGKILL if state.killed else state.ask.signal),)
+        case SpawnFailed() | TreeGone():
             return job, ()
         case _:
             assert_never(event)
@@ -311,7 +318,7 @@ def _ending(job: Job, state: Ending, event: Event, now: float) -> Step:
         case StopAsked(ask=ask) | RestartAsked(ask=ask):
             kill_at = _sooner(state.kill_at, _kill_at(ask, now))
             job = replace(job, state=replace(state, ask=ask, kill_at=kill_at))
-            return job, () if state.killed else (SignalTree(ask.signal),)
+            return job, (SignalTree(SIGKILL if state.killed else ask.signal),)
         case Tick():
             return _tick_tree(job, state, now)
         case Spawned() | SpawnFailed() | Exited():
@@ -345,7 +352,7 @@ def _finished(job: Job, event: Event, now: float) -> Step:
 
 
 def _start(job: Job, now: float) -> Step:
-    job = replace(job, state=Starting(now), run=job.run + 1, restarts=job.restarts + 1)
+    job = replace(job, state=Starting(now), run=job.run + 1, restarts=job.restarts + 1, adopted=False)
     return job, (Record("starting", {}), Spawn(job.run))
 
 

@@ -1,0 +1,58 @@
+"""A job as a JSON document and back, for the journal.
+
+Knows the form of each state. Refuses to know where documents are kept.
+"""
+
+from dataclasses import fields
+from typing import Any
+
+from relaunch.core.supervision import Ask, Backoff, Ending, Finished, Job, Running, Starting, State, Stopping
+from relaunch.model import Exit, JobSpec, Wire
+
+_STATES: dict[str, type[State]] = {
+    kind.__name__.lower(): kind for kind in (Starting, Running, Stopping, Ending, Backoff, Finished)
+}
+
+
+def to_document(job: Job) -> Wire:
+    """The job as JSON-ready values; ``from_document`` gives the same job."""
+    return {
+        "id": job.id,
+        "spec": job.spec.to_wire(),
+        "submitted_at": job.submitted_at,
+        "state": type(job.state).__name__.lower(),
+        "state_data": {part.name: _plain(getattr(job.state, part.name)) for part in fields(job.state)},
+        "run": job.run,
+        "restarts": job.restarts,
+        "started_at": job.started_at,
+        "exit": job.exit.to_wire() if job.exit else None,
+        "adopted": job.adopted,
+    }
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Ask):
+        return [value.signal, value.grace_s, value.why, value.restart]
+    return value
+
+
+def from_document(document: Wire) -> Job:
+    """The job that ``to_document`` was given.
+
+    Raises:
+        KeyError, TypeError, ValueError, RelaunchError: The document is not one of ours.
+    """
+    data = dict(document["state_data"])
+    if data.get("ask") is not None:
+        data["ask"] = Ask(*data["ask"])
+    return Job(
+        id=document["id"],
+        spec=JobSpec.from_wire(document["spec"]),
+        submitted_at=document["submitted_at"],
+        state=_STATES[document["state"]](**data),
+        run=document["run"],
+        restarts=document["restarts"],
+        started_at=document["started_at"],
+        exit=Exit.from_wire(document["exit"]) if document["exit"] else None,
+        adopted=document["adopted"],
+    )

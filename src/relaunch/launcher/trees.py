@@ -1,0 +1,194 @@
+"""The processes of each job, found and signalled.
+
+A job's tree is everything that descends from its first process, and everything that descends from an orphan (a child
+of the keeper, which is the subreaper) that carries the job's LAUNCH_JOB_ID in its environment. Where the keeper is not
+the ancestor (an adopted job), every process of this host with that LAUNCH_JOB_ID belongs to it. A process is known by
+pid and start time, and is signalled through a pidfd that was opened before both were checked (S22).
+
+Refuses to know why anything is signalled.
+"""
+
+import asyncio
+import os
+import signal
+from collections.abc import Callable, Iterable
+from typing import NamedTuple
+
+WATCHED_MAX = 64
+KILL_PASSES_MAX = 50
+ID_VARIABLE = b"LAUNCH_JOB_ID="
+
+
+class Process(NamedTuple):
+    """One process: pid and start time make it unique within a boot (proc(5), field 22 of stat)."""
+
+    pid: int
+    ticks: int
+
+
+class Root(NamedTuple):
+    """What is known of a job's tree: its id, its first process where that is alive, whether it was adopted."""
+
+    job_id: str
+    first: Process | None
+    adopted: bool
+
+
+def read_stat(pid: int) -> tuple[int, int] | None:
+    """Parent and start time of a process; None where there is none, or only a zombie."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb", buffering=0) as file:
+            words = file.read(1024).rpartition(b")")[2].split()
+    except OSError:
+        return None
+    if words[0] in b"ZX":
+        return None
+    return int(words[1]), int(words[19])
+
+
+def environment_of(pid: int) -> dict[bytes, bytes]:
+    """The environment a process was started with; empty where it is gone or another's."""
+    try:
+        with open(f"/proc/{pid}/environ", "rb", buffering=0) as file:
+            entries = file.read().split(b"\0")
+    except OSError:
+        return {}
+    return dict(entry.split(b"=", 1) for entry in entries if b"=" in entry)
+
+
+def command_of(pid: int) -> str:
+    """The command line of a process, its words parted by blanks."""
+    try:
+        with open(f"/proc/{pid}/cmdline", "rb", buffering=0) as file:
+            return os.fsdecode(file.read().rstrip(b"\0").replace(b"\0", b" "))
+    except OSError:
+        return ""
+
+
+def all_pids() -> list[int]:
+    """Every process of this host that /proc shows."""
+    return [int(name) for name in os.listdir("/proc") if name.isdecimal()]
+
+
+def children_of(pid: int) -> list[int]:
+    """The children of all threads of a process; see /proc/PID/task/TID/children in proc(5)."""
+    found: list[int] = []
+    try:
+        for thread in os.listdir(f"/proc/{pid}/task"):
+            with open(f"/proc/{pid}/task/{thread}/children", "rb", buffering=0) as file:
+                while data := file.read(65536):
+                    found += map(int, data.split())
+    except OSError:
+        pass
+    return found
+
+
+def send_signal(process: Process, number: int) -> bool:
+    """Signal exactly this process.
+
+    Returns:
+        Whether it was there to get it. False too where the kernel forbids it (it has another user's id).
+    """
+    try:
+        fd = os.pidfd_open(process.pid)
+    except OSError:
+        return False
+    try:
+        found = read_stat(process.pid)
+        if found is None or found[1] != process.ticks:
+            return False
+        signal.pidfd_send_signal(fd, number)
+        return True
+    except OSError:
+        return False
+    finally:
+        os.close(fd)
+
+
+class Trees:
+    """Finds, signals and watches trees. Lives on one event loop.
+
+    Args:
+        keeper_pid: The subreaper that orphans of this launcher's jobs fall to.
+    """
+
+    def __init__(self, keeper_pid: int) -> None:
+        self._keeper_pid = keeper_pid
+        self._watched: dict[str, set[int]] = {}
+
+    def orphans(self, first_pids: Iterable[int]) -> list[int]:
+        """The keeper's children that are no job's first process, nor this launcher."""
+        return list({*children_of(self._keeper_pid)}.difference(first_pids, (os.getpid(),)))
+
+    def members(self, root: Root, orphans: Iterable[int]) -> list[Process]:
+        """The living processes of a tree, the first one first.
+
+        Args:
+            root: Whose.
+            orphans: As ``orphans`` gave them, since what is asked about happened.
+        """
+        mark = ID_VARIABLE + os.fsencode(root.job_id)
+        candidates = all_pids() if root.adopted else list(orphans)
+        heads = [pid for pid in candidates if _carries(pid, mark)]
+        todo = [root.first.pid, *heads] if root.first else heads
+        found: dict[int, Process] = {}
+        while todo:
+            pid = todo.pop(0)
+            stat = read_stat(pid) if pid not in found else None
+            if stat is None or (root.first and pid == root.first.pid and stat[1] != root.first.ticks):
+                continue
+            found[pid] = Process(pid, stat[1])
+            todo += children_of(pid)
+        return list(found.values())
+
+    def signal(self, root: Root, number: int, orphans: Iterable[int]) -> None:
+        """Signal each process of a tree; KILL is sent again until a look finds nobody that had not got it."""
+        reached: set[Process] = set()
+        for _ in range(KILL_PASSES_MAX if number == signal.SIGKILL else 1):
+            new = [process for process in self.members(root, orphans) if process not in reached]
+            if not new:
+                return
+            reached.update(new)
+            for process in new:
+                send_signal(process, number)
+            orphans = children_of(self._keeper_pid)
+
+    def watch(self, job_id: str, processes: list[Process], on_end: Callable[[], None]) -> None:
+        """Call once when all of these (the first ``WATCHED_MAX`` of them) have ended; a new watch replaces the old."""
+        self.unwatch(job_id)
+        fds: set[int] = set()
+        for process in processes[:WATCHED_MAX]:
+            try:
+                fds.add(os.pidfd_open(process.pid))
+            except OSError:
+                continue
+        loop = asyncio.get_running_loop()
+        if not fds:
+            loop.call_soon(on_end)
+            return
+        self._watched[job_id] = fds
+        for fd in fds:
+            loop.add_reader(fd, self._ended, job_id, fd, on_end)
+
+    def _ended(self, job_id: str, fd: int, on_end: Callable[[], None]) -> None:
+        asyncio.get_running_loop().remove_reader(fd)
+        os.close(fd)
+        fds = self._watched[job_id]
+        fds.discard(fd)
+        if not fds:
+            del self._watched[job_id]
+            on_end()
+
+    def unwatch(self, job_id: str) -> None:
+        """Forget the watch on this job's tree, if there is one."""
+        for fd in self._watched.pop(job_id, ()):
+            asyncio.get_running_loop().remove_reader(fd)
+            os.close(fd)
+
+
+def _carries(pid: int, mark: bytes) -> bool:
+    try:
+        with open(f"/proc/{pid}/environ", "rb", buffering=0) as file:
+            return mark in file.read().split(b"\0")
+    except OSError:
+        return False
