@@ -1,0 +1,57 @@
+# Everything here sets itself up; on a fresh machine `make demo` and `make test` are the first thing to type.
+#
+#   make demo    a launcher and eight jobs, for real, in under a minute
+#   make test    the whole test suite
+#   make check   lint, types, import rules, then the whole test suite
+#   make bench   the benchmarks: tables with ratios to a floor measured in the same run
+#   make clean   removes what these have made
+
+# The Python that .venv is made from.
+PYTHON ?= python3
+
+# What the tests need from Debian: root gets them installed, anybody else is told what to type.
+DEBIAN_PACKAGES :=
+
+BENCHMARKS := cli_latency submit_throughput footprint
+
+BIN := .venv/bin
+TYPED := $(wildcard src tests benchmarks)
+
+export PYTHON
+.SILENT:
+.PHONY: demo test check bench clean setup setup-dev lint
+
+demo: setup
+	PATH="$(CURDIR)/$(BIN):$$PATH" scripts/demo
+
+test: setup-dev
+	$(BIN)/coverage run -m pytest -q tests/core
+	$(BIN)/coverage report
+	$(BIN)/pytest --ignore=tests/core
+
+check: lint
+	$(MAKE) --no-print-directory test
+
+lint: setup-dev
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy $(TYPED)
+	$(BIN)/lint-imports --no-logo
+
+bench: setup-dev
+	set -e; for name in $(BENCHMARKS); do $(BIN)/python benchmarks/$$name.py; done
+
+clean:
+	rm -rf .venv dist .coverage .coverage.* .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	find src tests benchmarks -name __pycache__ -prune -exec rm -rf {} + 2>/dev/null || true
+
+# Compiled each time and not left to the first import: that would not write it down under PYTHONDONTWRITEBYTECODE, and
+# the command would compile itself at every start.
+setup:
+	scripts/setup
+	$(BIN)/python -m compileall -q src
+
+setup-dev:
+	scripts/debian-packages $(DEBIAN_PACKAGES)
+	scripts/setup dev
+	$(BIN)/python -m compileall -q src
