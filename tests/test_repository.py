@@ -186,8 +186,6 @@ def test_outside_libraries_are_declared_constrained_and_at_home() -> None:
                     imported |= {alias.name.partition(".")[0] for alias in names}
                 case ast.ImportFrom(module=str(module)):
                     imported.add(module.partition(".")[0])
-                case _:
-                    pass
     outside = {normal(name) for name in imported - sys.stdlib_module_names - {"relaunch"}}
     assert outside <= declared & homed
     assert declared <= constrained
