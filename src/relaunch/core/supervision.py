@@ -108,12 +108,14 @@ class Exited:
     """The job's first process ended.
 
     Attributes:
+        pid: Which that was; None where it is not known that it ever ran.
         status: Wait status, None where nobody can tell.
         at: Wall time.
         usage: Resource usage, where known.
         leftover: Whether others of its tree are still there.
     """
 
+    pid: int | None
     status: int | None
     at: float
     usage: dict[str, float] | None
@@ -390,13 +392,13 @@ def _exited(
     job = replace(job, exit=end)
     if not event.leftover:
         after, effects = _after(job, started, ask, now)
-        return after, (Record("exited", _told(after, end, ask, now)), *effects)
+        return after, (Record("exited", {"pid": event.pid, **_told(after, end, ask, now)}), *effects)
     first_signal = ask.signal if ask else job.spec.stop_signal_number
     kill_at = stopping.kill_at if stopping else _grace_end(job.spec, now)
     killed = stopping is not None and stopping.killed
     job = replace(job, state=Ending(started, ask, kill_at, killed))
-    told = Record("exited", _told(_after(job, started, ask, now)[0], end, ask, now))
-    return job, (told, SignalTree(SIGKILL if killed else first_signal))
+    told = _told(_after(job, started, ask, now)[0], end, ask, now)
+    return job, (Record("exited", {"pid": event.pid, **told}), SignalTree(SIGKILL if killed else first_signal))
 
 
 def _grace_end(spec: JobSpec, now: float) -> float | None:

@@ -11,7 +11,7 @@ Refuses to know why anything is signalled.
 import asyncio
 import os
 import signal
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from typing import NamedTuple
 
 WATCHED_MAX = 64
@@ -110,15 +110,17 @@ class Trees:
 
     Args:
         keeper_pid: The subreaper that orphans of this launcher's jobs fall to.
+        first_pids: The first processes of all jobs that run; the caller's own, read whenever it is needed.
     """
 
-    def __init__(self, keeper_pid: int) -> None:
+    def __init__(self, keeper_pid: int, first_pids: Collection[int]) -> None:
         self._keeper_pid = keeper_pid
+        self._first_pids = first_pids
         self._watched: dict[str, set[int]] = {}
 
-    def orphans(self, first_pids: Iterable[int]) -> list[int]:
+    def orphans(self) -> list[int]:
         """The keeper's children that are no job's first process, nor this launcher."""
-        return list({*children_of(self._keeper_pid)}.difference(first_pids, (os.getpid(),)))
+        return list({*children_of(self._keeper_pid)}.difference(self._first_pids, (os.getpid(),)))
 
     def members(self, root: Root, orphans: Iterable[int]) -> list[Process]:
         """The living processes of a tree, the first one first.
@@ -151,7 +153,7 @@ class Trees:
             reached.update(new)
             for process in new:
                 send_signal(process, number)
-            orphans = children_of(self._keeper_pid)
+            orphans = self.orphans()
 
     def watch(self, job_id: str, processes: list[Process], on_end: Callable[[], None]) -> None:
         """Call once when all of these (the first ``WATCHED_MAX`` of them) have ended; a new watch replaces the old."""

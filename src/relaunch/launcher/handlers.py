@@ -1,0 +1,342 @@
+"""What each method of ``io.relaunch.Launcher`` does: parameters checked, the supervisor asked, its answer put in words.
+
+Refuses to know sockets and framing, and decides nothing about a job.
+"""
+
+import asyncio
+import os
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from relaunch import VERSION
+from relaunch.core import supervision as core
+from relaunch.core.supervision import Job
+from relaunch.errors import BadCall, BadSpec, NotRunning, Refused, RelaunchError, Survived
+from relaunch.labels import check_label
+from relaunch.launcher.feed import Feed
+from relaunch.launcher.journal import Journal
+from relaunch.launcher.output import Outputs
+from relaunch.launcher.supervisor import Supervisor, boottime
+from relaunch.launcher.trees import Process, command_of, read_stat, send_signal
+from relaunch.model import JobSpec, JobStatus, Outcome, Wire, duration_s, signal_number
+
+Parse = Callable[[object], Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Identity:
+    """What this launcher is: told by ``GetStatus``."""
+
+    host: str
+    boot_id: str
+    keeper_pid: int
+    launcher_starts: int
+    socket_path: str
+    started_at: float
+
+
+def _texts(value: object) -> list[str]:
+    if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+        raise BadCall("must be a list of texts")
+    return value
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise BadCall("must be a text")
+    return value
+
+
+def _flag(value: object) -> bool:
+    if not isinstance(value, bool):
+        raise BadCall("must be true or false")
+    return value
+
+
+def _count(value: object) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+        raise BadCall("must be a whole number, 0 or more")
+    return value
+
+
+def _object(value: object) -> Mapping[str, Any]:
+    if not isinstance(value, Mapping):
+        raise BadCall("must be an object")
+    return value
+
+
+def take(parameters: Wire, required: Mapping[str, Parse], optional: Mapping[str, Parse]) -> list[Any]:
+    """The values of a call's parameters, the required ones first, None for an optional one that was not given.
+
+    Raises:
+        BadCall: One is missing, unknown or of a wrong type; the line names it.
+    """
+    unknown = set(parameters) - set(required) - set(optional)
+    if unknown:
+        raise BadCall(f"there is no parameter {sorted(unknown)[0]!r}")
+    values = []
+    for name, parse in {**required, **optional}.items():
+        value = parameters.get(name)
+        if value is None and name in required:
+            raise BadCall(f"parameter {name!r} is missing")
+        try:
+            values.append(None if value is None else parse(value))
+        except (BadCall, BadSpec) as error:
+            raise type(error)(f"parameter {name!r} {error}") from None
+    return values
+
+
+class Handlers:
+    """The methods, over one supervisor.
+
+    Args:
+        shutdown: Ends the launcher; given whether to leave the jobs, gives those that survived.
+        replace: Has the launcher's program started anew.
+    """
+
+    def __init__(
+        self,
+        supervisor: Supervisor,
+        journal: Journal,
+        outputs: Outputs,
+        feed: Feed,
+        identity: Identity,
+        shutdown: Callable[[bool], Awaitable[list[Job]]],
+        replace: Callable[[], None],
+    ) -> None:
+        self._supervisor = supervisor
+        self._journal = journal
+        self._outputs = outputs
+        self._feed = feed
+        self._identity = identity
+        self._shutdown = shutdown
+        self._replace = replace
+        self.unary = {
+            "Submit": self.submit,
+            "List": self.list,
+            "Describe": self.describe,
+            "GetStatus": self.get_status,
+            "Stop": self.stop,
+            "Restart": self.restart,
+            "Signal": self.signal,
+            "Wait": self.wait,
+            "Shutdown": self.shutdown,
+            "Replace": self.replace,
+        }
+        self.streaming = {"Logs": self.logs, "Events": self.events}
+
+    async def submit(self, parameters: Wire) -> Wire:
+        """See ``Submit`` in the interface."""
+        (spec,) = take(parameters, {"spec": _object}, {})
+        return {"job": self._status(await self._supervisor.submit(JobSpec.from_wire(spec))).to_wire()}
+
+    async def list(self, parameters: Wire) -> Wire:
+        """See ``List`` in the interface."""
+        (patterns,) = take(parameters, {}, {"patterns": _texts})
+        jobs = self._supervisor.select(patterns or [], all_when_none=True)
+        return {"jobs": [self._status(job).to_wire() for job in jobs]}
+
+    async def describe(self, parameters: Wire) -> Wire:
+        """See ``Describe`` in the interface."""
+        (label,) = take(parameters, {"label": check_label}, {})
+        (job,) = self._supervisor.select([label], all_when_none=False)
+        trees = self._supervisor.trees
+        members = trees.members(self._supervisor.root(job), trees.orphans())
+        processes = []
+        for process in members:
+            stat = read_stat(process.pid)
+            processes.append({"pid": process.pid, "ppid": stat[0] if stat else 0, "command": command_of(process.pid)})
+        return {"job": self._status(job).to_wire(), "spec": job.spec.to_wire(), "processes": processes}
+
+    async def get_status(self, parameters: Wire) -> Wire:
+        """See ``GetStatus`` in the interface."""
+        take(parameters, {}, {})
+        own, journal = self._identity, self._journal
+        states = Counter(_word(job) for job in self._supervisor.jobs.values())
+        return {
+            "status": {
+                "version": VERSION,
+                "host": own.host,
+                "uid": os.getuid(),
+                "keeper_pid": own.keeper_pid,
+                "launcher_pid": os.getpid(),
+                "launcher_starts": own.launcher_starts,
+                "socket": own.socket_path,
+                "uptime_s": boottime() - own.started_at,
+                "boot_id": own.boot_id,
+                "jobs": dict(states),
+                "journal": {
+                    "path": journal.path,
+                    "epoch": journal.epoch,
+                    "last_sequence": journal.last_sequence,
+                    "compacted_to": journal.compacted_to,
+                    "size_bytes": journal.size_bytes(),
+                    "set_aside": journal.set_aside,
+                    "problem": journal.problem or self._outputs.problem,
+                },
+                "subscribers": [],
+            }
+        }
+
+    async def stop(self, parameters: Wire) -> Wire:
+        """See ``Stop`` in the interface."""
+        patterns, name, timeout_s = take(parameters, {"patterns": _texts}, {"signal": _text, "timeout_s": duration_s})
+        number = None if name is None else signal_number(name)
+
+        async def stop(job: Job) -> Outcome:
+            ask = self._ask(job, number, timeout_s)
+            after, gone = await self._supervisor.stop(job.spec.label, ask)
+            return self._outcome(after, None if gone else self._survived(after))
+
+        return await self._each(patterns, stop)
+
+    async def restart(self, parameters: Wire) -> Wire:
+        """See ``Restart`` in the interface."""
+        (patterns,) = take(parameters, {"patterns": _texts}, {})
+
+        async def restart(job: Job) -> Outcome:
+            after = await self._supervisor.restart(job.spec.label, self._ask(job, None, None, restart=True))
+            if isinstance(after.state, core.Stopping | core.Ending):
+                return self._outcome(after, self._survived(after))
+            return self._outcome(after, None)
+
+        return await self._each(patterns, restart)
+
+    async def signal(self, parameters: Wire) -> Wire:
+        """See ``Signal`` in the interface."""
+        patterns, name = take(parameters, {"patterns": _texts, "signal": _text}, {})
+        number = signal_number(name)
+
+        async def send(job: Job) -> Outcome:
+            state = job.state
+            if not isinstance(state, core.Running | core.Stopping):
+                raise NotRunning(f"{job.spec.label} is not running ({_word(job)})")
+            if not send_signal(Process(state.pid, state.ticks), number):
+                raise NotRunning(f"{job.spec.label}: process {state.pid} is ending or may not be signalled")
+            return self._outcome(job, None)
+
+        return await self._each(patterns, send)
+
+    async def wait(self, parameters: Wire) -> Wire:
+        """See ``Wait`` in the interface."""
+        (patterns,) = take(parameters, {"patterns": _texts}, {})
+        jobs = self._supervisor.select(patterns, all_when_none=False)
+        pending = [
+            self._supervisor.until(job.id, lambda now, _: isinstance(now.state, core.Finished))
+            for job in jobs
+            if not isinstance(job.state, core.Finished)
+        ]
+        ended = {job.id: job for job in await asyncio.gather(*pending)}
+        return {"jobs": [self._status(ended.get(job.id, job)).to_wire() for job in jobs]}
+
+    async def logs(self, parameters: Wire) -> AsyncIterator[Wire]:
+        """See ``Logs`` in the interface."""
+        label, lines, follow = take(parameters, {"label": check_label}, {"lines": _count, "follow": _flag})
+        (job,) = self._supervisor.select([label], all_when_none=False)
+
+        def finished() -> bool:
+            now = self._supervisor.jobs.get(label)
+            return now is None or now.id != job.id or isinstance(now.state, core.Finished)
+
+        try:
+            async for data in self._outputs.read(job.spec, lines, bool(follow), finished):
+                yield {"data": data}
+        except OSError as error:
+            raise Refused(f"the output of {label}, {self._outputs.path_of(job.spec)}: {error.strerror}") from None
+        if not follow:
+            yield {"data": ""}
+
+    async def events(self, parameters: Wire) -> AsyncIterator[Wire]:
+        """See ``Events`` in the interface."""
+        options = {"patterns": _texts, "since": _count, "since_at": duration_since_epoch, "count": _count, "follow": _flag}
+        patterns, since, since_at, count, follow = take(parameters, {}, options)
+        async for events in self._feed.read(patterns or [], since, since_at, count, bool(follow)):
+            yield {"events": [event.to_wire() for event in events]}
+
+    async def shutdown(self, parameters: Wire) -> Wire:
+        """See ``Shutdown`` in the interface."""
+        (leave_jobs,) = take(parameters, {}, {"leave_jobs": _flag})
+        survivors = await self._shutdown(bool(leave_jobs))
+        return {"survivors": [self._outcome(job, self._survived(job)).to_wire() for job in survivors]}
+
+    async def replace(self, parameters: Wire) -> Wire:
+        """See ``Replace`` in the interface."""
+        take(parameters, {}, {})
+        self._replace()
+        return {}
+
+    async def _each(self, patterns: list[str], act: Callable[[Job], Awaitable[Outcome]]) -> Wire:
+        """Act on every job that the patterns choose at the same time; one outcome for each, in order."""
+        outcomes: list[Outcome] = []
+        jobs: dict[str, Job] = {}
+        if not patterns:
+            raise BadCall("at least one label or pattern is needed")
+        for pattern in patterns:
+            try:
+                jobs |= {job.id: job for job in self._supervisor.select([pattern], all_when_none=False)}
+            except RelaunchError as error:
+                outcomes.append(Outcome(label=pattern, error=error.wire_name, message=error.message))
+
+        async def one(job: Job) -> Outcome:
+            try:
+                return await act(job)
+            except RelaunchError as error:
+                now = self._supervisor.jobs.get(job.spec.label)
+                return self._outcome(now or job, error)
+
+        outcomes += await asyncio.gather(*(one(job) for job in jobs.values()))
+        return {"outcomes": [outcome.to_wire() for outcome in outcomes]}
+
+    def _ask(self, job: Job, number: int | None, timeout_s: float | None, *, restart: bool = False) -> core.Ask:
+        grace_s = job.spec.stop_timeout_s if timeout_s is None else timeout_s
+        return core.Ask(number or job.spec.stop_signal_number, grace_s or None, "stopped", restart)
+
+    def _outcome(self, job: Job, error: RelaunchError | None) -> Outcome:
+        named = (error.wire_name, error.message) if error else (None, None)
+        return Outcome(label=job.spec.label, job=self._status(job), error=named[0], message=named[1])
+
+    def _survived(self, job: Job) -> Survived:
+        trees = self._supervisor.trees
+        members = trees.members(self._supervisor.root(job), trees.orphans())
+        named = ", ".join(f"{process.pid} ({command_of(process.pid) or 'gone'})" for process in members[:5])
+        return Survived(f"{job.spec.label}: still there after KILL: {named or 'nothing any more; look again'}")
+
+    def _status(self, job: Job) -> JobStatus:
+        state = job.state
+        running = isinstance(state, core.Running | core.Stopping)
+        return JobStatus(
+            label=job.spec.label,
+            state=_word(job),
+            id=job.id,
+            run=job.run,
+            restarts=job.restarts,
+            argv=job.spec.argv,
+            submitted_at=job.submitted_at,
+            pid=state.pid if isinstance(state, core.Running | core.Stopping) else None,
+            started_at=job.started_at,
+            uptime_s=round(time.time() - job.started_at, 3) if running and job.started_at else None,
+            retry_in_s=round(state.retry_at - boottime(), 3) if isinstance(state, core.Backoff) else None,
+            exit=job.exit,
+            output=self._outputs.path_of(job.spec),
+        )
+
+
+def duration_since_epoch(value: object) -> float:
+    """A wall time in seconds.
+
+    Raises:
+        BadCall: It is not a number, or not a time.
+    """
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 2**40:
+        raise BadCall("must be a time in seconds since the epoch")
+    return float(value)
+
+
+def _word(job: Job) -> str:
+    """The word for a job's state in the interface."""
+    if isinstance(job.state, core.Finished):
+        return "failed" if job.exit is not None and job.exit.reason == "start-failed" else "exited"
+    return type(job.state).__name__.lower()

@@ -1,0 +1,309 @@
+"""The journal: every event, and every job's document, on disk before anybody is told.
+
+SQLite in WAL mode with ``synchronous=NORMAL``: it survives the death of any process; what a power loss may take is told
+by the new boot id. One thread writes, and commits together what waits together; another reads and checkpoints, so that
+the event loop never waits for a disk. Events and the documents that they lead to are one transaction.
+
+What cannot be written is either refused to the caller (a new start) or kept, in order, and tried again until the disk
+takes it (everything that has already happened). Refuses to know what an event means.
+"""
+
+import asyncio
+import json
+import os
+import queue
+import sqlite3
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any
+
+from relaunch.errors import JournalFailed
+from relaunch.launcher import journal_file
+from relaunch.model import Wire
+
+EVENTS_MAX = 50_000
+COMPACTION_EVENTS = 1_000
+BATCH_MAX = 512
+CHECKPOINT_COMMITS = 500
+RETRY_S = 0.5
+READ_MAX = 1_000
+_dump = json.JSONEncoder(separators=(",", ":")).encode
+
+
+@dataclass(slots=True)
+class NewEvent:
+    """An event to be written.
+
+    Attributes:
+        kind: Its type without ``io.relaunch.``, such as ``job.exited``.
+        label: The job's label, None for an event of the launcher.
+        data: What it says; JSON-ready.
+        at: Wall time, seconds since the epoch.
+        more: Called on the writer's thread for further data, for what must be read from a disk. Must not raise.
+    """
+
+    kind: str
+    label: str | None
+    data: Wire
+    at: float
+    more: Callable[[], Wire] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StoredEvent:
+    """An event as it stands in the journal; ``data`` is JSON text."""
+
+    epoch: str
+    sequence: int
+    kind: str
+    label: str | None
+    at: float
+    boot_id: str
+    data: str
+
+
+@dataclass(slots=True)
+class Write:
+    """What is committed as one.
+
+    Attributes:
+        events: Written in this order.
+        documents: Text by job id; None removes the job.
+        done: Called on the loop when it is committed, or, if it may be refused, when it has failed with that error.
+        refusable: Whether a failure is the caller's to handle; else it is tried until it succeeds.
+        stalled: Called on the loop once, if it could not be committed at the first try.
+    """
+
+    events: list[NewEvent]
+    documents: Mapping[str, str | None]
+    done: Callable[[JournalFailed | None], None]
+    refusable: bool = False
+    stalled: Callable[[], None] | None = None
+    stored: list[StoredEvent] = field(default_factory=list)
+
+
+class Journal:
+    """An open journal. Made on the loop that it calls back on; ``close`` ends its threads.
+
+    Args:
+        path: The database file; its directory exists and is private.
+        boot_id: The kernel's, written with each event.
+        on_commit: Called on the loop with the events of each commit, in order, before the writers' ``done``.
+        events_max: How many events are kept, give or take ``COMPACTION_EVENTS``.
+
+    Raises:
+        JournalFailed: Neither this file nor a new one in its place can be used.
+    """
+
+    def __init__(
+        self,
+        path: str,
+        boot_id: str,
+        on_commit: Callable[[list[StoredEvent]], None],
+        events_max: int = EVENTS_MAX,
+    ) -> None:
+        self.path = path
+        self.problem: str | None = None
+        self._boot_id = boot_id
+        self._on_commit = on_commit
+        self._events_max = events_max
+        self._loop = asyncio.get_running_loop()
+        self._queue: queue.SimpleQueue[Write | None] = queue.SimpleQueue()
+        opened = journal_file.open_or_set_aside(path)
+        self._file, self._identity = opened.connection, opened.identity
+        self.set_aside = opened.set_aside
+        self.previous_boot_id = opened.boot_id
+        self.epoch = opened.epoch
+        self.last_sequence = opened.last_sequence
+        self.compacted_to = opened.compacted_to
+        self.documents = dict(opened.documents)
+        self._sequence = opened.last_sequence
+        self._commits = 0
+        self._reader = ThreadPoolExecutor(1, "journal-reader")
+        self._writer = threading.Thread(target=self._run, name="journal-writer", daemon=True)
+        self._writer.start()
+
+    def write(self, write: Write) -> None:
+        """Have it committed after all that was handed in before it."""
+        self._queue.put(write)
+
+    async def read(self, after: int, count: int = READ_MAX) -> list[StoredEvent]:
+        """Up to ``count`` committed events with a sequence over ``after``, in order."""
+        return await self._loop.run_in_executor(self._reader, self._read, "sequence > ?", after, count)
+
+    async def sequence_at(self, at: float) -> int:
+        """The sequence of the last event before this wall time; 0 where there is none."""
+        return await self._loop.run_in_executor(self._reader, self._last_before, at)
+
+    async def close(self) -> None:
+        """Commit what waits, if the disk takes it, and end the threads."""
+        self._queue.put(None)
+        await self._loop.run_in_executor(None, self._writer.join)
+        await self._loop.run_in_executor(self._reader, self._checkpoint)
+        self._reader.shutdown()
+
+    def size_bytes(self) -> int:
+        """What the files of the journal take on disk."""
+        return sum(_size(self.path + suffix) for suffix in journal_file.SUFFIXES)
+
+    def _read(self, where: str, value: float, count: int) -> list[StoredEvent]:
+        with journal_file.reading(self.path) as connection:
+            rows = connection.execute(
+                f"SELECT sequence, kind, label, at, boot_id, data FROM events WHERE {where} ORDER BY sequence LIMIT ?",
+                (value, count),
+            )
+            return [StoredEvent(self.epoch, *row) for row in rows]
+
+    def _last_before(self, at: float) -> int:
+        with journal_file.reading(self.path) as connection:
+            row = connection.execute("SELECT max(sequence) FROM events WHERE at < ?", (at,)).fetchone()
+            return int(row[0] or self.compacted_to)
+
+    def _checkpoint(self) -> None:
+        try:
+            with journal_file.reading(self.path) as connection:
+                connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
+        except sqlite3.Error:
+            pass  # Tried again later; the log stays as long as it must.
+
+    def _run(self) -> None:
+        """The writer's thread: one commit for all that waits."""
+        pending: list[Write] = []
+        for arrived, last in self._arrivals(pending):
+            pending.extend(arrived)
+            problem = self._commit(pending)
+            if problem is None:
+                committed, pending = pending, []
+                self._post(self._succeeded, committed)
+            else:
+                refused = [write for write in pending if write.refusable]
+                pending = [write for write in pending if not write.refusable]
+                self._post(self._failed, refused, list(pending), problem)
+            if last:
+                break
+        self._file.close()
+
+    def _arrivals(self, pending: list[Write]) -> Iterator[tuple[list[Write], bool]]:
+        while True:
+            arrived: list[Write] = []
+            try:
+                item = self._queue.get(timeout=RETRY_S if self.problem else None)
+                while item is not None and len(arrived) < BATCH_MAX:
+                    arrived.append(item)
+                    item = self._queue.get_nowait()
+                last = item is None
+                if item is not None:
+                    arrived.append(item)
+            except queue.Empty:
+                last = False
+            yield arrived, last
+
+    def _commit(self, writes: list[Write]) -> str | None:
+        if not writes:
+            return self.problem
+        sequence = self._sequence
+        try:
+            if journal_file.identity(self.path) != self._identity:
+                self._start_anew("its file was taken away")
+                sequence = 0
+            self._file.execute("BEGIN IMMEDIATE")
+            for write in writes:
+                write.stored.clear()
+                for event in write.events:
+                    sequence += 1
+                    write.stored.append(self._stored(sequence, event))
+                self._put(write)
+            self._compact(sequence)
+            self._file.execute("COMMIT")
+        except sqlite3.DatabaseError as error:
+            return self._rolled_back(error)
+        self._sequence = sequence
+        self.problem = None
+        for write in writes:
+            for job_id, text in write.documents.items():
+                if text is None:
+                    self.documents.pop(job_id, None)
+                else:
+                    self.documents[job_id] = text
+        self._commits += 1
+        if self._commits % CHECKPOINT_COMMITS == 0:
+            self._reader.submit(self._checkpoint)
+        return None
+
+    def _stored(self, sequence: int, event: NewEvent) -> StoredEvent:
+        if event.more is not None:
+            event.data.update(event.more())
+            event.more = None
+        return StoredEvent(self.epoch, sequence, event.kind, event.label, event.at, self._boot_id, _dump(event.data))
+
+    def _put(self, write: Write) -> None:
+        if write.stored:
+            self._file.executemany(
+                "INSERT INTO events VALUES (?, ?, ?, ?, ?, ?)",
+                [(e.sequence, e.kind, e.label, e.at, e.boot_id, e.data) for e in write.stored],
+            )
+        for job_id, text in write.documents.items():
+            if text is None:
+                self._file.execute("DELETE FROM jobs WHERE id = ?", (job_id,))
+            else:
+                self._file.execute("INSERT OR REPLACE INTO jobs VALUES (?, ?)", (job_id, text))
+
+    def _compact(self, sequence: int) -> None:
+        to = sequence - self._events_max
+        if to < self.compacted_to + COMPACTION_EVENTS:
+            return
+        self._file.execute("DELETE FROM events WHERE sequence <= ?", (to,))
+        journal_file.put_meta(self._file, "compacted_to", str(to))
+        self.compacted_to = to
+
+    def _rolled_back(self, error: sqlite3.DatabaseError) -> str:
+        try:
+            if self._file.in_transaction:
+                self._file.execute("ROLLBACK")
+            if journal_file.is_damage(error):
+                self._start_anew(str(error))
+        except sqlite3.Error:
+            pass  # The first error is the one to tell.
+        self.problem = f"the journal {self.path} cannot be written: {error}"
+        return self.problem
+
+    def _start_anew(self, why: str) -> None:
+        """Replace a journal that was damaged or taken away by a new one that holds every job as it is known here."""
+        self._file.close()
+        opened = journal_file.open_new(self.path, why)
+        self._file, self._identity, self.epoch = opened.connection, opened.identity, opened.epoch
+        self.set_aside = opened.set_aside
+        self._sequence = self.compacted_to = 0
+        with self._file:
+            self._file.executemany("INSERT INTO jobs VALUES (?, ?)", self.documents.items())
+
+    def _post(self, callback: Callable[..., None], *args: Any) -> None:
+        try:
+            self._loop.call_soon_threadsafe(callback, *args)
+        except RuntimeError:
+            pass  # The loop has been closed: nobody is left to be told.
+
+    def _succeeded(self, writes: list[Write]) -> None:
+        events = [event for write in writes for event in write.stored]
+        if events:
+            self.last_sequence = events[-1].sequence
+            self._on_commit(events)
+        for write in writes:
+            write.done(None)
+
+    def _failed(self, refused: list[Write], kept: list[Write], problem: str) -> None:
+        for write in refused:
+            write.done(JournalFailed(f"{problem}; nothing was started"))
+        for write in kept:
+            stalled, write.stalled = write.stalled, None
+            if stalled:
+                stalled()
+
+
+def _size(path: str) -> int:
+    try:
+        return os.stat(path).st_size
+    except OSError:
+        return 0

@@ -1,0 +1,177 @@
+"""The journal's database file: its form, opened, checked, set aside where it cannot be used.
+
+Knows the schema and what damage looks like. Never deletes a file. Refuses to know what is written, and when.
+"""
+
+import contextlib
+import os
+import secrets
+import sqlite3
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from relaunch.errors import JournalFailed
+
+APPLICATION_ID = 0x726C6E63
+VERSION = 1
+SUFFIXES = ("", "-wal", "-shm")
+SCHEMA = f"""
+PRAGMA application_id = {APPLICATION_ID};
+PRAGMA user_version = {VERSION};
+CREATE TABLE events (
+    sequence INTEGER PRIMARY KEY, kind TEXT NOT NULL, label TEXT, at REAL NOT NULL, boot_id TEXT NOT NULL,
+    data TEXT NOT NULL
+) STRICT;
+CREATE TABLE jobs (id TEXT PRIMARY KEY, document TEXT NOT NULL) STRICT;
+CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """An open journal file and what it held. ``set_aside`` says what was put elsewhere, and why, where something was."""
+
+    connection: sqlite3.Connection
+    identity: tuple[int, int] | None
+    epoch: str
+    boot_id: str | None
+    last_sequence: int
+    compacted_to: int
+    documents: dict[str, str] = field(default_factory=dict)
+    set_aside: str | None = None
+
+
+def open_or_set_aside(path: str) -> Opened:
+    """The journal at this path; a new one where there is none, or where what is there is not a sound journal of ours.
+
+    Raises:
+        JournalFailed: Not even a new one can be made there.
+    """
+    if not os.path.exists(path):
+        return open_new(path, None)
+    try:
+        return _open(path)
+    except sqlite3.OperationalError as error:
+        if not is_damage(error):
+            raise JournalFailed(f"the journal {path} cannot be opened: {error}") from None
+        return open_new(path, str(error))
+    except (sqlite3.DatabaseError, ValueError) as error:
+        return open_new(path, str(error))
+
+
+def open_new(path: str, why: str | None) -> Opened:
+    """A new, empty journal; what stood in its place is renamed, with the reason told in ``set_aside``.
+
+    Raises:
+        JournalFailed: It cannot be made.
+    """
+    try:
+        aside = _set_aside(path)
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+        connection = _connect(path)
+        connection.executescript(SCHEMA)
+        put_meta(connection, "epoch", secrets.token_hex(8))
+        told = f"{aside}: {why}" if aside else why
+        return _read(connection, path, told)
+    except (OSError, sqlite3.Error) as error:
+        raise JournalFailed(f"no journal can be made at {path}: {error}") from None
+
+
+def _set_aside(path: str) -> str | None:
+    moved = None
+    stamp = time.strftime("%Y%m%dT%H%M%S", time.gmtime()) + "-" + secrets.token_hex(2)
+    for suffix in SUFFIXES:
+        with contextlib.suppress(FileNotFoundError):
+            target = f"{path}.set-aside-{stamp}{suffix}"
+            os.rename(path + suffix, target)
+            moved = moved or target
+    return moved
+
+
+def _connect(path: str) -> sqlite3.Connection:
+    connection = sqlite3.connect(path, timeout=5.0, isolation_level=None, check_same_thread=False)
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("PRAGMA synchronous = NORMAL")
+    connection.execute("PRAGMA wal_autocheckpoint = 0")
+    connection.execute("PRAGMA temp_store = MEMORY")
+    return connection
+
+
+def _open(path: str) -> Opened:
+    with open(path, "rb") as file:
+        if file.read(16) not in (b"", b"SQLite format 3\0"):
+            raise ValueError("it is not an SQLite database")
+    connection = _connect(path)
+    try:
+        application, version = (connection.execute(f"PRAGMA {name}").fetchone()[0] for name in _IDENTITY)
+        if application != APPLICATION_ID:
+            raise ValueError("it belongs to another program")
+        if version != VERSION:
+            raise ValueError(f"it has the form {version}; this version reads the form {VERSION}")
+        verdict = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
+        if verdict != "ok":
+            raise ValueError(str(verdict))
+        return _read(connection, path, None)
+    except BaseException:
+        connection.close()
+        raise
+
+
+_IDENTITY = ("application_id", "user_version")
+
+
+def _read(connection: sqlite3.Connection, path: str, set_aside: str | None) -> Opened:
+    meta = dict(connection.execute("SELECT name, value FROM meta"))
+    last, boot_id = connection.execute(
+        "SELECT sequence, boot_id FROM events ORDER BY sequence DESC LIMIT 1"
+    ).fetchone() or (0, None)
+    compacted_to = int(meta.get("compacted_to", "0"))
+    if "epoch" not in meta:
+        raise ValueError("it has no epoch")
+    return Opened(
+        connection=connection,
+        identity=identity(path),
+        epoch=meta["epoch"],
+        boot_id=boot_id,
+        last_sequence=max(last, compacted_to),
+        compacted_to=compacted_to,
+        documents=dict(connection.execute("SELECT id, document FROM jobs")),
+        set_aside=set_aside,
+    )
+
+
+def put_meta(connection: sqlite3.Connection, name: str, value: str) -> None:
+    """Set one value of the journal itself."""
+    connection.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (name, value))
+
+
+@contextlib.contextmanager
+def reading(path: str) -> Iterator[sqlite3.Connection]:
+    """A connection of one's own, for reading while another writes; never creates the file."""
+    connection = sqlite3.connect(f"file:{_uri(path)}?mode=rw", uri=True, timeout=5.0)
+    try:
+        yield connection
+    finally:
+        connection.close()
+
+
+def _uri(path: str) -> str:
+    return path.replace("%", "%25").replace("?", "%3f").replace("#", "%23")
+
+
+def identity(path: str) -> tuple[int, int] | None:
+    """Device and inode; an open database whose path has another, or none, would take writes and lose them."""
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
+def is_damage(error: sqlite3.Error) -> bool:
+    """Whether an error says that the file itself is broken, rather than that the disk is full or busy."""
+    return error.sqlite_errorcode & 0xFF in _DAMAGE
+
+
+_DAMAGE = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_FORMAT)

@@ -1,0 +1,251 @@
+"""The launcher's process: puts the parts together, brings them up in order, takes them down in order.
+
+Up: the kernel's tie to the keeper, the keeper's hello, the journal, recovery, the socket. Down: new calls, the jobs, the
+journal, the answers, the keeper. Refuses to know what any part does inside.
+"""
+
+import argparse
+import asyncio
+import contextlib
+import json
+import logging
+import os
+import resource
+import signal
+import socket
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from relaunch import VERSION
+from relaunch.core import supervision as core
+from relaunch.core.document import from_document
+from relaunch.core.supervision import Job
+from relaunch.errors import RelaunchError, ServeFailed
+from relaunch.keeper.wire import Message
+from relaunch.launcher.feed import Feed
+from relaunch.launcher.handlers import Handlers, Identity
+from relaunch.launcher.journal import Journal, NewEvent, Write
+from relaunch.launcher.keeper_link import KeeperLink
+from relaunch.launcher.kernel import die_with_parent
+from relaunch.launcher.output import Outputs
+from relaunch.launcher.recovery import recover
+from relaunch.launcher.server import Server
+from relaunch.launcher.supervisor import Supervisor, boottime
+from relaunch.places import make_private
+
+# EX_TEMPFAIL of sysexits.h: the keeper starts the launcher again after any end but an ordered one.
+REPLACED_STATUS = 75
+LAST_WORDS_S = 2.0
+log = logging.getLogger("relaunch")
+
+
+class Launcher:
+    """One launcher, from its start to its end. Made on the loop it runs on.
+
+    Args:
+        options: As ``parse`` gives them.
+    """
+
+    def __init__(self, options: argparse.Namespace) -> None:
+        loop = asyncio.get_running_loop()
+        self._options = options
+        self._started_at = boottime()
+        self._hello: asyncio.Future[Message] = loop.create_future()
+        self._over: asyncio.Future[int] = loop.create_future()
+        self._early: list[Message] = []
+        self._link = KeeperLink(self._reported, self._keeper_lost)
+        self._feed = Feed(f"//{os.uname().nodename}/relaunch/{os.getuid()}")
+        self._supervisor: Supervisor | None = None
+        self._ending: asyncio.Task[list[Job]] | None = None
+
+    async def run(self) -> int:
+        """Serve until shutdown.
+
+        Returns:
+            The exit status.
+
+        Raises:
+            RelaunchError: It cannot be brought up.
+        """
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            asyncio.get_running_loop().add_signal_handler(number, self._asked, number)
+        await self._link.open(self._options.keeper_fd)
+        hello = await self._hello
+        journal = Journal(os.path.join(self._options.state, "journal.db"), hello["boot_id"], self._feed.committed)
+        self._feed.attach(journal)
+        outputs = Outputs(make_private(os.path.join(self._options.state, "output")))
+        supervisor = self._recover(hello, journal, outputs)
+        server = self._serve(hello, journal, outputs, supervisor)
+        status = await self._over
+        server.stop_accepting()
+        self._feed.close()
+        await server.close()
+        await journal.close()
+        outputs.close()
+        if status != REPLACED_STATUS:
+            if self._options.unlink_socket:
+                with contextlib.suppress(OSError):
+                    os.unlink(self._options.socket)
+            self._link.order("quit", status=status)
+        self._link.close()
+        return status
+
+    def _recover(self, hello: Message, journal: Journal, outputs: Outputs) -> Supervisor:
+        supervisor = Supervisor(journal, self._link, outputs, self._options.socket)
+        supervisor.keeper_is(hello["keeper_pid"])
+        started = {"pid": os.getpid(), "version": VERSION, "starts": hello["launcher_starts"], "died": hello["launcher_died"]}
+        kind = "launcher.started" if hello["launcher_starts"] == 1 else "launcher.restarted"
+        journal.write(Write([_event(kind, started)], {}, lambda _: None))
+        if journal.set_aside:
+            log.warning("the journal could not be used and was set aside as %s", journal.set_aside)
+            journal.write(Write([_event("journal.reset", {"set_aside": journal.set_aside})], {}, lambda _: None))
+        same_boot = journal.previous_boot_id in (None, hello["boot_id"])
+        recover(
+            supervisor,
+            self._link,
+            _jobs(journal),
+            hello,
+            same_boot=same_boot,
+            socket_path=self._options.socket,
+        )
+        self._supervisor = supervisor
+        self._reported(self._early)
+        return supervisor
+
+    def _serve(self, hello: Message, journal: Journal, outputs: Outputs, supervisor: Supervisor) -> Server:
+        identity = Identity(
+            host=os.uname().nodename,
+            boot_id=hello["boot_id"],
+            keeper_pid=hello["keeper_pid"],
+            launcher_starts=hello["launcher_starts"],
+            socket_path=self._options.socket,
+            started_at=self._started_at,
+        )
+        handlers = Handlers(supervisor, journal, outputs, self._feed, identity, self._shutdown, self._replace)
+        server = Server(handlers.unary, handlers.streaming, VERSION)
+        server.start(socket.socket(fileno=self._options.listen_fd))
+        self._server = server
+        self._link.order("up")
+        log.info("launcher %d of keeper %d serves at %s", os.getpid(), hello["keeper_pid"], self._options.socket)
+        if hello["launcher_starts"] == 1:
+            tell_starter(self._options.ready_fd, "ready")
+            notify_systemd("READY=1")
+        return server
+
+    def _reported(self, reports: list[Message]) -> None:
+        if not self._hello.done() and reports:
+            self._hello.set_result(reports[0])
+            reports = reports[1:]
+        if self._supervisor is None:
+            self._early += reports
+            return
+        for report in reports:
+            if report["event"] == "asked":
+                self._asked(report["signal"])
+        self._supervisor.reported([report for report in reports if report["event"] != "asked"])
+
+    def _keeper_lost(self) -> None:
+        """The kernel kills this process at the same moment, see ``die_with_parent``; this only stops new work."""
+        log.error("the keeper has ended; the next 'launch serve' adopts its jobs")
+        if not self._over.done():
+            self._over.set_result(1)
+
+    def _asked(self, number: int) -> None:
+        """SIGTERM and its like end everything in order; asked again, in haste."""
+        if self._ending is None:
+            log.info("%s: shutting down", signal.Signals(number).name)
+            self._begin_shutdown(leave_jobs=False)
+        elif self._supervisor is not None:
+            log.info("%s again: killing what is left", signal.Signals(number).name)
+            self._supervisor.hasten()
+
+    async def _shutdown(self, leave_jobs: bool) -> list[Job]:
+        return await asyncio.shield(self._ending or self._begin_shutdown(leave_jobs))
+
+    def _begin_shutdown(self, leave_jobs: bool) -> asyncio.Task[list[Job]]:
+        self._ending = asyncio.get_running_loop().create_task(self._end(leave_jobs))
+        return self._ending
+
+    async def _end(self, leave_jobs: bool) -> list[Job]:
+        while self._supervisor is None:
+            await asyncio.sleep(0.01)
+        notify_systemd("STOPPING=1")
+        self._server.stop_accepting()
+        try:
+            survivors = await self._supervisor.end(leave_jobs=leave_jobs)
+        finally:
+            if not self._over.done():
+                self._over.set_result(0)
+        return survivors
+
+    def _replace(self) -> None:
+        log.info("the launcher is replaced; its keeper starts the next one")
+        if not self._over.done():
+            self._over.set_result(REPLACED_STATUS)
+
+
+def _event(kind: str, data: dict[str, Any]) -> NewEvent:
+    return NewEvent(kind, None, data, time.time())
+
+
+def _jobs(journal: Journal) -> list[Job]:
+    jobs = []
+    for job_id, text in journal.documents.items():
+        try:
+            jobs.append(from_document(json.loads(text)))
+        except (KeyError, TypeError, ValueError, RelaunchError) as error:
+            log.error("job %s cannot be read from the journal and is passed over: %r", job_id, error)
+    return jobs
+
+
+def tell_starter(fd: int | None, line: str) -> None:
+    """Tell ``launch serve --background``, which waits at the other end, how the start went."""
+    if fd is None:
+        return
+    with contextlib.suppress(OSError):
+        os.write(fd, f"{line}\n".encode())
+        os.close(fd)
+
+
+def notify_systemd(state: str) -> None:
+    """Tell the service manager, where there is one; the protocol of sd_notify(3)."""
+    address = os.environ.get("NOTIFY_SOCKET")
+    if not address:
+        return
+    with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
+        sender.sendto(state.encode(), "\0" + address[1:] if address[0] == "@" else address)
+
+
+def parse(argv: Sequence[str]) -> argparse.Namespace:
+    """The launcher's own command line, as ``launch serve`` and the keeper write it; nobody types it."""
+    parser = argparse.ArgumentParser("relaunch.launcher", allow_abbrev=False)
+    for name in ("--keeper-fd", "--listen-fd", "--lock-fd"):
+        parser.add_argument(name, type=int, required=True)
+    parser.add_argument("--ready-fd", type=int)
+    parser.add_argument("--socket", required=True)
+    parser.add_argument("--state", required=True)
+    parser.add_argument("--unlink-socket", action="store_true")
+    return parser.parse_args(argv)
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run a launcher to its end; gives the exit status."""
+    options = parse(argv)
+    logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", level=logging.INFO)
+    for fd in (options.keeper_fd, options.listen_fd, options.lock_fd):
+        os.set_inheritable(fd, False)
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    try:
+        die_with_parent(os.getppid())
+        return asyncio.run(_run(options))
+    except (RelaunchError, OSError) as error:
+        line = str(error) if isinstance(error, RelaunchError) else str(ServeFailed(f"the launcher could not start: {error}"))
+        log.error("%s", line)
+        tell_starter(options.ready_fd, f"error: {line}")
+        return 1
+
+
+async def _run(options: argparse.Namespace) -> int:
+    return await Launcher(options).run()

@@ -1,0 +1,234 @@
+"""What jobs print: a file each, written by the job itself, bounded without its help, read back.
+
+A job holds its file open for appending, so nothing it prints passes through the launcher, and nothing is lost when the
+launcher dies. When a file has outgrown its bound, its oldest part is cut off in place: collapsed (ext4, xfs), or where
+the file system cannot, punched into a hole that takes no space (tmpfs, btrfs), which readers skip. inotify tells of
+growth, so that a silent job costs nothing. Refuses to know jobs and their states.
+"""
+
+import asyncio
+import base64
+import errno
+import os
+import stat
+import threading
+from collections.abc import AsyncIterator, Callable
+
+from relaunch.launcher import kernel
+from relaunch.model import JobSpec, Wire
+
+CHECK_S = 0.25
+KEPT = 0.75
+BLOCK_BYTES = 4096
+CHUNK_BYTES = 256 * 1024
+TAIL_BYTES = 2048
+TAIL_LINES = 20
+
+
+class Outputs:
+    """The output files of one launcher. Lives on its event loop.
+
+    Args:
+        directory: Where the files are; it exists and is private.
+    """
+
+    def __init__(self, directory: str) -> None:
+        self._directory = directory
+        self._loop = asyncio.get_running_loop()
+        self._growth = kernel.Inotify(self._loop)
+        self._bounds: dict[str, int] = {}
+        self._followers: dict[str, set[asyncio.Event]] = {}
+        self._changes: kernel.Inotify | None = None
+        self._watches: dict[str, int] = {}
+        self._cut: dict[str, int] = {}
+        self._cutting = threading.Lock()
+        self.problem: str | None = None
+
+    def path(self, label: str) -> str:
+        """The file of a label, in one flat directory: a slash becomes a comma, which no label holds."""
+        return os.path.join(self._directory, label.replace("/", ",") + ".log")
+
+    def path_of(self, spec: JobSpec) -> str:
+        """Where a job's standard output goes."""
+        return spec.stdout or self.path(spec.label)
+
+    def bound(self, spec: JobSpec) -> None:
+        """Keep the job's own file within its bound from now on; a file that the user named is the user's."""
+        path = self.path(spec.label)
+        if spec.stdout is None and path not in self._bounds:
+            self._bounds[path] = spec.output_bytes_max
+            self._loop.call_soon(self._check, path)
+
+    def unbound(self, spec: JobSpec) -> None:
+        """Check the bound a last time."""
+        self._bounds.pop(self.path(spec.label), None)
+        self._wake(self.path_of(spec))
+
+    def close(self) -> None:
+        """Stop watching."""
+        self._growth.close()
+        if self._changes is not None:
+            self._changes.close()
+
+    def tail_of(self, spec: JobSpec) -> Callable[[], Wire]:
+        """A function that reads the last lines a job printed, for the thread that may wait for a disk."""
+        path = spec.stderr or self.path_of(spec)
+        return lambda: {"output_tail": last_lines(path, TAIL_LINES, TAIL_BYTES)}
+
+    def _check(self, path: str) -> None:
+        """Watch for the next growth, then cut: in this order no growth goes unseen."""
+        bytes_max = self._bounds.get(path)
+        if bytes_max is None:
+            return
+        try:
+            self._growth.watch(path, kernel.IN_MODIFY | kernel.IN_ONESHOT, lambda: self._grown(path))
+        except OSError as error:
+            self.problem = f"output {path} is not bounded: {error.strerror}"
+            return
+        self._loop.run_in_executor(None, self._trim, path, bytes_max)
+
+    def _grown(self, path: str) -> None:
+        self._loop.call_later(CHECK_S, self._check, path)
+
+    def _trim(self, path: str, bytes_max: int) -> None:
+        try:
+            with self._cutting:
+                self._cut[path] = self._cut.get(path, 0) + trim(path, bytes_max)
+        except OSError as error:
+            self.problem = f"output {path} is not bounded: {error.strerror}"
+
+    def _wake(self, path: str) -> None:
+        for follower in self._followers.get(path, ()):
+            follower.set()
+
+    async def read(
+        self, spec: JobSpec, lines: int | None, follow: bool, finished: Callable[[], bool]
+    ) -> AsyncIterator[str]:
+        """The last lines of a job's file (all for None), base64, in pieces; then what comes, until it has finished.
+
+        Raises:
+            OSError: There is no such file, or it cannot be read.
+        """
+        path = self.path_of(spec)
+        file = await self._loop.run_in_executor(None, _open_regular, path)
+        grown = self._follow(path) if follow else None
+        try:
+            cut = self._cut.get(path, 0)
+            offset = await self._loop.run_in_executor(None, start_of_lines, file, lines)
+            while True:
+                over = grown is None or finished()
+                if grown is not None:
+                    grown.clear()
+                while True:
+                    data, offset, cut = await self._loop.run_in_executor(None, self._piece, path, file, offset, cut)
+                    if not data:
+                        break
+                    yield base64.b64encode(data).decode("ascii")
+                if grown is None or over:
+                    return
+                await grown.wait()
+        finally:
+            os.close(file)
+            if grown is not None:
+                self._unfollow(path, grown)
+
+    def _piece(self, path: str, file: int, offset: int, cut: int) -> tuple[bytes, int, int]:
+        with self._cutting:
+            now = self._cut.get(path, 0)
+            offset = max(0, offset - (now - cut))
+            data = os.pread(file, CHUNK_BYTES, offset)
+            return data, offset + len(data), now
+
+    def _follow(self, path: str) -> asyncio.Event:
+        event = asyncio.Event()
+        if path not in self._followers:
+            self._followers[path] = set()
+            self._changes = self._changes or kernel.Inotify(self._loop)
+            self._watches[path] = self._changes.watch(path, kernel.IN_MODIFY, lambda: self._wake(path))
+        self._followers[path].add(event)
+        return event
+
+    def _unfollow(self, path: str, event: asyncio.Event) -> None:
+        self._followers[path].discard(event)
+        if not self._followers[path]:
+            del self._followers[path]
+            if self._changes is not None:
+                self._changes.unwatch(self._watches.pop(path))
+
+
+def _open_regular(path: str) -> int:
+    file = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    if not stat.S_ISREG(os.fstat(file).st_mode):
+        os.close(file)
+        raise OSError(errno.EINVAL, "is not a regular file; read it where it goes")
+    return file
+
+
+def trim(path: str, bytes_max: int) -> int:
+    """Cut the oldest part off a file that is over its bound, in whole blocks, while others append to it.
+
+    Returns:
+        By how many bytes every later byte has moved towards the front: 0 where nothing was cut, or where a hole stands
+        in its place.
+
+    Raises:
+        OSError: The file system can do neither.
+    """
+    fd = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+    try:
+        found = os.fstat(fd)
+        taken = min(found.st_size, found.st_blocks * 512)
+        if taken <= bytes_max:
+            return 0
+        cut = int(found.st_size - bytes_max * KEPT) // BLOCK_BYTES * BLOCK_BYTES
+        try:
+            kernel.fallocate(fd, kernel.FALLOC_COLLAPSE_RANGE, 0, cut)
+            return cut
+        except OSError:
+            kernel.fallocate(fd, kernel.FALLOC_PUNCH_HOLE | kernel.FALLOC_KEEP_SIZE, 0, cut)
+            return 0
+    finally:
+        os.close(fd)
+
+
+def start_of_lines(fd: int, lines: int | None) -> int:
+    """The offset at which the last so many lines begin; for None, at which the data begins, past a hole at the front."""
+    size = os.fstat(fd).st_size
+    first = os.lseek(fd, 0, os.SEEK_DATA) if size else 0
+    if lines is None:
+        return first
+    if lines <= 0:
+        return size
+    at, wanted = size, lines
+    while at > first:
+        begin = max(first, at - CHUNK_BYTES)
+        data = os.pread(fd, at - begin, begin)
+        if at == size:
+            data = data.removesuffix(b"\n")
+        count = data.count(b"\n")
+        if count >= wanted:
+            end = len(data)
+            for _ in range(wanted):
+                end = data.rindex(b"\n", 0, end)
+            return begin + end + 1
+        wanted -= count
+        at = begin
+    return first
+
+
+def last_lines(path: str, lines: int, bytes_max: int) -> list[str]:
+    """The last lines of a regular file, at most so many bytes; none where it cannot be read. Never blocks on a FIFO."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:
+        return []
+    try:
+        found = os.fstat(fd)
+        if not stat.S_ISREG(found.st_mode):
+            return []
+        data = os.pread(fd, bytes_max, max(0, found.st_size - bytes_max))
+    except OSError:
+        return []
+    finally:
+        os.close(fd)
+    return data.lstrip(b"\0").decode("utf-8", "backslashreplace").splitlines()[-lines:]

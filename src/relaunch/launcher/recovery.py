@@ -1,0 +1,123 @@
+"""What a new launcher makes of what it finds: the journal's jobs, the keeper's children, the survivors of a dead keeper.
+
+Rules: a run whose order the living keeper never got is ordered again; a run that nobody knows of any more ended, with
+an unknown status (S21, S22); a process that carries this launcher's marks and stands in no journal is taken in as a job,
+never left a stranger. Refuses to decide what follows an end: that is ``core.supervision``.
+"""
+
+import os
+import time
+from collections.abc import Iterable
+
+from relaunch.core import supervision as core
+from relaunch.core.supervision import Job
+from relaunch.errors import RelaunchError
+from relaunch.keeper.wire import Message
+from relaunch.labels import check_label
+from relaunch.launcher.keeper_link import KeeperLink
+from relaunch.launcher.supervisor import Supervisor, boottime, key_of
+from relaunch.launcher.trees import all_pids, environment_of, read_stat
+from relaunch.model import JobSpec
+
+
+def recover(
+    supervisor: Supervisor, link: KeeperLink, jobs: Iterable[Job], hello: Message, *, same_boot: bool, socket_path: str
+) -> None:
+    """Bring every job into line with what is there.
+
+    Args:
+        supervisor: Gets the jobs and what happened to them.
+        link: Gets the orders that are owed.
+        jobs: As the journal had them.
+        hello: The keeper's first report.
+        same_boot: Whether the journal's last event was written in this boot of the host.
+        socket_path: What this launcher's jobs carry as LAUNCH_JOB_SOCKET.
+    """
+    held: dict[str, list[Message]] = {}
+    for report in hello["children"]:
+        held.setdefault(report["key"], []).append(report)
+    jobs = sorted(jobs, key=lambda job: job.submitted_at)
+    for job in jobs:
+        supervisor.restore(job)
+    survivors = _survivors(socket_path) if same_boot else {}
+    for job in jobs:
+        key = key_of(job)
+        if key in held:
+            supervisor.reported(held.pop(key))
+            _resume(supervisor, job)
+        elif isinstance(job.state, core.Starting) and hello["launcher_starts"] > 1:
+            supervisor.order_spawn(job)
+        elif isinstance(job.state, core.Starting | core.Running | core.Stopping):
+            _find(supervisor, link, job, survivors.pop(key, None), hello["boot_id"])
+        else:
+            _resume(supervisor, job)
+    link.order("forget", keys=[key for key, reports in held.items() if reports[-1]["event"] == "exited"])
+    known = {job.id for job in jobs}
+    for key, (pid, ticks) in survivors.items():
+        if key.partition(".")[0] not in known:
+            _take_in(supervisor, link, key, pid, ticks, hello["boot_id"])
+
+
+def _resume(supervisor: Supervisor, job: Job) -> None:
+    """Do again what a state asks for, in case the launcher died before it was done."""
+    now = supervisor.jobs[job.spec.label]
+    if isinstance(now.state, core.Stopping | core.Ending):
+        supervisor.signal_again(now)
+
+
+def _find(
+    supervisor: Supervisor, link: KeeperLink, job: Job, survivor: tuple[int, int] | None, boot_id: str
+) -> None:
+    if isinstance(job.state, core.Running | core.Stopping):
+        survivor = job.state.pid, job.state.ticks
+    if survivor is None or not _is_there(survivor):
+        pid = survivor[0] if survivor else None
+        supervisor.ended(job, {"pid": pid, "status": None, "usage": None, "at": time.time()}, [])
+        return
+    link.order("adopt", key=key_of(job), pid=survivor[0], ticks=survivor[1], boot_id=boot_id)
+
+
+def _is_there(process: tuple[int, int]) -> bool:
+    stat = read_stat(process[0])
+    return stat is not None and stat[1] == process[1]
+
+
+def _survivors(socket_path: str) -> dict[str, tuple[int, int]]:
+    """The first processes (leaders of their session, the oldest) of this launcher's jobs, by the keeper's key."""
+    found: dict[str, tuple[int, int]] = {}
+    for pid in all_pids():
+        env = environment_of(pid)
+        if env.get(b"LAUNCH_JOB_SOCKET") != os.fsencode(socket_path):
+            continue
+        stat = read_stat(pid)
+        key = os.fsdecode(env.get(b"LAUNCH_JOB_ID", b"") + b"." + env.get(b"LAUNCH_JOB_RUN", b""))
+        if stat is None or not _leads_session(pid) or (key in found and found[key][1] <= stat[1]):
+            continue
+        found[key] = pid, stat[1]
+    return found
+
+
+def _leads_session(pid: int) -> bool:
+    try:
+        return os.getsid(pid) == pid
+    except OSError:
+        return False
+
+
+def _take_in(supervisor: Supervisor, link: KeeperLink, key: str, pid: int, ticks: int, boot_id: str) -> None:
+    """Make a job of a process that was started here and stands in no journal, as after the journal was set aside."""
+    try:
+        with open(f"/proc/{pid}/cmdline", "rb") as file:
+            argv = tuple(os.fsdecode(word) for word in file.read().removesuffix(b"\0").split(b"\0"))
+        label = check_label(os.fsdecode(environment_of(pid).get(b"LAUNCH_JOB_LABEL", b"")))
+    except (OSError, RelaunchError):
+        return
+    job_id, _, run = key.partition(".")
+    if label in supervisor.jobs or not run.isdecimal() or not argv[0]:
+        return
+    state = core.Running(pid, ticks, boottime())
+    job = Job(
+        id=job_id, spec=JobSpec(label=label, argv=argv), submitted_at=time.time(), state=state, run=int(run), adopted=True
+    )
+    supervisor.take_in(job)
+    link.order("adopt", key=key, pid=pid, ticks=ticks, boot_id=boot_id)

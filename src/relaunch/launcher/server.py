@@ -1,0 +1,341 @@
+"""The Varlink server: connections in, calls to the handlers, replies out, in the order of the calls (W2).
+
+One connection never harms another: what a client may send is bounded, a client that does not read is not read from, and
+one that sends what is no Varlink is hung up on after one clear error. Only the launcher's own user is served, by the word
+of the kernel (W4). Refuses to know what a method does.
+"""
+
+import asyncio
+import json
+import logging
+import os
+import socket
+import struct
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from importlib import resources
+from typing import Any
+
+from relaunch.core.varlink import Decoder, Message, encode
+from relaunch.errors import BadCall, NotPermitted, ProtocolBroken, Refused, RelaunchError
+
+CONNECTIONS_MAX = 1_000
+CALLS_MAX = 2_000
+INTERFACE = "io.relaunch.Launcher"
+_SERVICE = "org.varlink.service"
+_CREDENTIALS = struct.Struct("3i")
+log = logging.getLogger("relaunch")
+
+Unary = Callable[[Message], Awaitable[Message]]
+Streaming = Callable[[Message], AsyncIterator[Message]]
+
+
+class VarlinkError(Exception):
+    """An error reply of the service interface itself."""
+
+    def __init__(self, name: str, parameters: Message) -> None:
+        super().__init__(name)
+        self.name, self.parameters = f"{_SERVICE}.{name}", parameters
+
+
+class Server:
+    """Serves the interface on a listening socket until ``close``.
+
+    Args:
+        unary: Methods that answer once, by name.
+        streaming: Methods that answer any number of times; called without ``more`` they answer with all there is.
+        version: Told to who asks for it.
+    """
+
+    def __init__(self, unary: Mapping[str, Unary], streaming: Mapping[str, Streaming], version: str) -> None:
+        self.unary = unary
+        self.streaming = streaming
+        self.version = version
+        self.connections: set[Connection] = set()
+        self._listener: socket.socket | None = None
+
+    def start(self, listener: socket.socket) -> None:
+        """Accept connections; the listener stays the caller's."""
+        listener.setblocking(False)
+        self._listener = listener
+        asyncio.get_running_loop().add_reader(listener, self._accept)
+
+    def stop_accepting(self) -> None:
+        """Take no new connection; those there are live on."""
+        if self._listener is not None:
+            asyncio.get_running_loop().remove_reader(self._listener)
+            self._listener = None
+
+    async def close(self) -> None:
+        """Answer what is answered, and hang up."""
+        self.stop_accepting()
+        for connection in list(self.connections):
+            connection.finish()
+        for _ in range(50):
+            if not self.connections:
+                return
+            await asyncio.sleep(0.01)
+
+    def _accept(self) -> None:
+        for _ in range(64):
+            if self._listener is None:
+                return
+            try:
+                client, _ = self._listener.accept()
+            except BlockingIOError:
+                return
+            except OSError as error:
+                log.warning("a connection was not accepted: %s", error.strerror)
+                self._pause()
+                return
+            self._open(client)
+
+    def _pause(self) -> None:
+        """Out of descriptors: who waits in the backlog is served when one is free."""
+        listener, loop = self._listener, asyncio.get_running_loop()
+        self.stop_accepting()
+        if listener is not None:
+            loop.call_later(0.2, self.start, listener)
+
+    def _open(self, client: socket.socket) -> None:
+        client.setblocking(False)
+        try:
+            _, uid, _ = _CREDENTIALS.unpack(client.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
+        except OSError:
+            client.close()
+            return
+        refusal: RelaunchError | None = None
+        if uid != os.getuid():
+            refusal = NotPermitted(f"this launcher serves user {os.getuid()} only, and you are user {uid}")
+        elif len(self.connections) >= CONNECTIONS_MAX:
+            refusal = Refused(f"{CONNECTIONS_MAX} clients are connected already; try again when some have gone")
+        if refusal is not None:
+            _turn_away(client, refusal)
+            return
+        loop = asyncio.get_running_loop()
+        task = loop.create_task(loop.connect_accepted_socket(lambda: Connection(self), client))
+        task.add_done_callback(lambda done: done.cancelled() or done.exception())
+
+    async def service(self, name: str, parameters: Message) -> Message:
+        """Answer a method of ``org.varlink.service``."""
+        if name == "GetInfo":
+            return {
+                "vendor": "relaunch",
+                "product": "launcher",
+                "version": self.version,
+                "url": "https://relaunch.io/",
+                "interfaces": [_SERVICE, INTERFACE],
+            }
+        if name != "GetInterfaceDescription":
+            raise VarlinkError("MethodNotFound", {"method": f"{_SERVICE}.{name}"})
+        wanted = parameters.get("interface")
+        if wanted not in (_SERVICE, INTERFACE):
+            raise VarlinkError("InterfaceNotFound", {"interface": str(wanted)})
+        file = resources.files("relaunch.interfaces").joinpath(f"{wanted}.varlink")
+        return {"description": file.read_text("utf-8")}
+
+
+def _turn_away(client: socket.socket, refusal: RelaunchError) -> None:
+    """Say why and hang up; the message fits any socket buffer, so this does not wait."""
+    try:
+        client.send(encode(_error(refusal)))
+        client.shutdown(socket.SHUT_WR)
+    except OSError:
+        pass
+    client.close()
+
+
+def _error(error: RelaunchError) -> Message:
+    return {"error": error.wire_name, "parameters": {"message": error.message}}
+
+
+class Connection(asyncio.Protocol):
+    """One client. Calls run at the same time; their replies leave in the order of the calls."""
+
+    def __init__(self, server: Server) -> None:
+        self._server = server
+        self._decoder = Decoder()
+        self._transport: Any = None
+        self._calls: deque[_Call] = deque()
+        self._writable = asyncio.Event()
+        self._writable.set()
+        self._ending = False
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """See asyncio.Protocol."""
+        self._transport = transport
+        self._server.connections.add(self)
+
+    def data_received(self, data: bytes) -> None:
+        """See asyncio.Protocol."""
+        try:
+            messages = self._decoder.feed(data)
+        except ProtocolBroken as error:
+            self._transport.pause_reading()
+            self._calls.append(call := _Call(self, oneway=False))
+            call.reply(_error(error))
+            self.finish()
+            return
+        for message in messages:
+            self._begin(message)
+        self._regulate()
+
+    def eof_received(self) -> bool:
+        """See asyncio.Protocol. A half-closed client still gets its answers, but no endless stream."""
+        for call in self._calls:
+            if call.endless and call.task:
+                call.task.cancel()
+        self.finish()
+        return True
+
+    def pause_writing(self) -> None:
+        """See asyncio.Protocol."""
+        self._writable.clear()
+        self._regulate()
+
+    def resume_writing(self) -> None:
+        """See asyncio.Protocol."""
+        self._writable.set()
+        self._regulate()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """See asyncio.Protocol."""
+        self._server.connections.discard(self)
+        self._writable.set()
+        for call in self._calls:
+            if call.task:
+                call.task.cancel()
+
+    def finish(self) -> None:
+        """Hang up once every call has been answered."""
+        self._ending = True
+        self._flush()
+
+    async def drain(self) -> None:
+        """Wait until the client reads what it was sent."""
+        await self._writable.wait()
+
+    def _regulate(self) -> None:
+        if self._ending or self._transport.is_closing():
+            return
+        if len(self._calls) >= CALLS_MAX or not self._writable.is_set():
+            self._transport.pause_reading()
+        else:
+            self._transport.resume_reading()
+
+    def _begin(self, message: Message) -> None:
+        call = _Call(self, oneway=message.get("oneway") is True)
+        self._calls.append(call)
+        task = asyncio.get_running_loop().create_task(self._answer(call, message))
+        call.task = task
+
+    async def _answer(self, call: "_Call", message: Message) -> None:
+        try:
+            await self._dispatch(call, message)
+        except RelaunchError as error:
+            call.reply(_error(error))
+        except VarlinkError as error:
+            call.reply({"error": error.name, "parameters": error.parameters})
+        except asyncio.CancelledError:
+            call.abandon()
+        except Exception:
+            log.exception("a call of %s failed", message.get("method"))
+            call.reply(_error(RelaunchError("the launcher failed inside; its log says more")))
+
+    async def _dispatch(self, call: "_Call", message: Message) -> None:
+        method, parameters = message.get("method"), message.get("parameters")
+        if not isinstance(method, str) or not isinstance(parameters, dict | None):
+            raise BadCall("a call needs 'method', a text, and may have 'parameters', an object")
+        parameters = parameters or {}
+        interface, _, name = method.rpartition(".")
+        if interface == _SERVICE:
+            call.reply({"parameters": await self._server.service(name, parameters)})
+        elif interface != INTERFACE:
+            raise VarlinkError("InterfaceNotFound", {"interface": interface})
+        elif name in self._server.unary:
+            call.reply({"parameters": await self._server.unary[name](parameters)})
+        elif name in self._server.streaming:
+            await self._stream(call, name, parameters, more=message.get("more") is True)
+        else:
+            raise VarlinkError("MethodNotFound", {"method": method})
+
+    async def _stream(self, call: "_Call", name: str, parameters: Message, *, more: bool) -> None:
+        call.endless = more
+        if not more and parameters.get("follow"):
+            raise BadCall(f"{name} with follow answers more than once: call it with 'more'")
+        held: Message | None = None
+        replies = self._server.streaming[name](parameters)
+        try:
+            async for reply in replies:
+                await call.turn.wait()
+                if held is not None:
+                    if not more:
+                        raise BadCall(f"{name} has more to answer than one message holds: call it with 'more'")
+                    call.reply({"parameters": held, "continues": True})
+                    await self.drain()
+                held = reply
+                if parameters.get("follow") and more:
+                    call.reply({"parameters": held, "continues": True})
+                    await self.drain()
+                    held = None
+        finally:
+            await replies.aclose()  # type: ignore[attr-defined]  # they are generators: their locks and watches end here
+        call.reply({"parameters": held if held is not None else {}})
+
+    def flush(self) -> None:
+        """Send what the first calls in line have to say."""
+        self._flush()
+
+    def _flush(self) -> None:
+        out: list[bytes] = []
+        while self._calls:
+            call = self._calls[0]
+            call.turn.set()
+            out += call.out
+            call.out = []
+            if not call.answered:
+                break
+            self._calls.popleft()
+        if self._transport is None or self._transport.is_closing():
+            return
+        if out:
+            self._transport.write(b"".join(out))
+        if self._ending and not self._calls:
+            self._transport.close()
+        else:
+            self._regulate()
+
+
+class _Call:
+    """One call's place in the line of replies."""
+
+    __slots__ = ("answered", "connection", "endless", "oneway", "out", "task", "turn")
+
+    def __init__(self, connection: Connection, *, oneway: bool) -> None:
+        self.connection = connection
+        self.oneway = oneway
+        self.out: list[bytes] = []
+        self.answered = False
+        self.endless = False
+        self.turn = asyncio.Event()
+        self.task: asyncio.Task[None] | None = None
+
+    def reply(self, message: Message) -> None:
+        """The next reply, the last one unless it ``continues``."""
+        if not self.oneway:
+            self.out.append(_encoded(message))
+        self.answered = not message.get("continues")
+        self.connection.flush()
+
+    def abandon(self) -> None:
+        """No reply will come: the client has gone."""
+        self.answered = True
+        self.connection.flush()
+
+
+def _encoded(message: Message) -> bytes:
+    try:
+        return encode(message)
+    except (TypeError, ValueError) as error:
+        log.error("a reply is not JSON: %s (%s)", error, json.dumps(message, default=repr)[:200])
+        return encode(_error(RelaunchError("the launcher failed inside; its log says more")))
