@@ -13,7 +13,7 @@ import struct
 import time
 from collections.abc import Iterable, Iterator
 
-from relaunch.keeper.spawn import SpawnFailed, job_environment, spawn, stat
+from relaunch.keeper.spawn import Spawner, SpawnFailed, stat
 from relaunch.keeper.wire import Message, encode
 
 RETRY_S = 0.02
@@ -35,8 +35,7 @@ class Children:
         self.retry_at: float | None = None
         self._epoll = epoll
         self._boot_id = boot_id
-        self._devnull = devnull
-        self._environment = job_environment()
+        self._spawner = Spawner(devnull)
         self._held: dict[str, bytes] = {}
         self._keys: dict[int, str] = {}
         self._pids: dict[str, int] = {}
@@ -53,7 +52,7 @@ class Children:
         if key in self._held:
             return self._held[key]
         try:
-            pid, ticks = spawn(order, self._environment, self._devnull)
+            pid, ticks = self._spawner.spawn(order)
         except SpawnFailed as failure:
             return failed(key, failure.what, failure.errno, failure.subject)
         return self._has_child(key, pid, ticks)

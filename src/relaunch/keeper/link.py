@@ -9,13 +9,13 @@ import select
 import signal
 import subprocess
 import time
-from socket import socketpair
+from _socket import socketpair  # what `socket` re-exports, without a quarter of a megabyte of enumerations
 
 from relaunch.keeper.wire import Decoder, Message
 
 # Past this many bytes of unread reports no further orders are read, so only the ends of held keys add to them.
 UNREAD_MAX = 1 << 20
-_READ = 1 << 16
+_READ = 1 << 13
 
 
 class Garbage(Exception):
@@ -39,12 +39,13 @@ class Link:
         self._unread = bytearray()
         self._socket, theirs = socketpair()
         try:
-            with theirs:
-                number = theirs.fileno()
-                process = subprocess.Popen([*argv, "--keeper-fd", str(number)], pass_fds=[number, *passed])
-        except BaseException:
+            number = theirs.fileno()
+            process = subprocess.Popen([*argv, "--keeper-fd", str(number)], pass_fds=[number, *passed])
+        except OSError:
             self._socket.close()
             raise
+        finally:
+            theirs.close()
         process.returncode = 0  # the keeper reaps
         self._socket.setblocking(False)
         self.pid = process.pid
