@@ -7,6 +7,7 @@ descriptor; a file that it created for output stays.
 import errno
 import json
 import os
+import resource
 import signal
 import subprocess
 import time
@@ -171,8 +172,6 @@ def _execute(order: Message, environment: dict[bytes, bytes], streams: tuple[int
 
 def _preparation(order: Message, opened: list[int]) -> tuple[Callable[[], None], int]:
     """What the child does to itself before it executes the program, and where to read why that failed."""
-    import resource
-
     steps: list[tuple[str, str, Callable[[], object]]] = []
 
     def limit(name: str, soft: int | None, hard: int | None) -> Callable[[], object]:
