@@ -60,6 +60,16 @@ def ticks(pid: int) -> int:
     return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19])
 
 
+def status(pid: int, name: str) -> str:
+    """A field of /proc/PID/status."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return next(line.split(":")[1].strip() for line in lines if line.startswith(name + ":"))
+
+
+def rss_bytes(pid: int) -> int:
+    return int(status(pid, "VmRSS").split()[0]) * 1024
+
+
 def boot_id() -> str:
     return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
 
@@ -127,7 +137,7 @@ class Launcher:
 
 def spawn_order(key: str, *argv: str, **fields: Any) -> Message:
     """A spawn order with everything at its default but the fields given."""
-    order = {"op": "spawn", "key": key, "argv": list(argv), "program": argv[0], "env": {}, "cwd": "/"}
+    order: Message = {"op": "spawn", "key": key, "argv": list(argv), "program": argv[0], "env": {}, "cwd": "/"}
     order |= {"stdin": None, "stdout": None, "stderr": None, "umask": 0o22, "nice": None, "limits": {}}
     return order | fields
 
@@ -176,14 +186,6 @@ class KeeperProcess:
     def no_launcher(self, seconds: float) -> bool:
         """Whether no launcher is started for this long."""
         return not select.select([self._listener], [], [], seconds)[0]
-
-    def status(self, name: str) -> str:
-        """A field of the keeper's /proc/PID/status."""
-        lines = Path(f"/proc/{self.pid}/status").read_text().splitlines()
-        return next(line.split(":")[1].strip() for line in lines if line.startswith(name + ":"))
-
-    def rss_bytes(self) -> int:
-        return int(self.status("VmRSS").split()[0]) * 1024
 
     def children(self) -> list[int]:
         return [int(pid) for pid in Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()]
