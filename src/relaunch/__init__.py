@@ -1,1 +1,56 @@
-"""relaunch: processes kept on many hosts, and every failure told."""
+"""relaunch: processes kept on many hosts, and every failure told.
+
+    async with relaunch.connect() as launcher:
+        await launcher.submit("p1", ["sleep", "120"])
+        async for event in launcher.events(follow=True):
+            print(event.kind, event.label)
+
+Each name is loaded when it is first asked for: importing the package costs next to nothing, and so the ``launch``
+command can afford it.
+"""
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from relaunch.client.connection import Connection as Connection
+    from relaunch.client.connection import Description as Description
+    from relaunch.client.connection import LauncherStatus as LauncherStatus
+    from relaunch.client.connection import Process as Process
+    from relaunch.client.connection import connect as connect
+    from relaunch.errors import RelaunchError as RelaunchError
+    from relaunch.event import Event as Event
+    from relaunch.model import Exit as Exit
+    from relaunch.model import JobSpec as JobSpec
+    from relaunch.model import JobStatus as JobStatus
+    from relaunch.model import Outcome as Outcome
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "Connection": "relaunch.client.connection",
+    "Description": "relaunch.client.connection",
+    "Event": "relaunch.event",
+    "Exit": "relaunch.model",
+    "JobSpec": "relaunch.model",
+    "JobStatus": "relaunch.model",
+    "LauncherStatus": "relaunch.client.connection",
+    "Outcome": "relaunch.model",
+    "Process": "relaunch.client.connection",
+    "RelaunchError": "relaunch.errors",
+    "connect": "relaunch.client.connection",
+}
+
+__all__ = [  # noqa: PLE0604 - the names are texts, in one table with their homes
+    *sorted(_HOMES),
+    "__version__",
+]
+
+
+def __getattr__(name: str) -> object:
+    """A public name, loaded on first use."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'relaunch' has no attribute {name!r}")
+    from importlib import import_module
+
+    found: object = getattr(import_module(_HOMES[name]), name)
+    globals()[name] = found
+    return found

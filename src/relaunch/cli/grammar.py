@@ -1,0 +1,243 @@
+"""The whole command line as one table: every command, option and argument, with its help and an example.
+
+Knows what may be typed. Refuses to know how it is parsed (``recogniser``, ``parser``) and what is done then (one module
+for each command). Imports next to nothing, since every command reads it.
+"""
+
+from __future__ import annotations
+
+from relaunch.cli.values import assignment, count, octal, seconds, size, text, whole
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from typing import Any
+
+    Arguments = dict[str, Any]
+
+PROGRAM = "program"
+"""The argument under which a program and what follows it are found."""
+PROGRAM_MARKS = ("-p", "--program", "--")
+
+
+class Option:
+    """An option, by its ``flags`` as typed. Where ``metavar`` is empty it has no value; else ``read`` makes it."""
+
+    __slots__ = ("completes", "default", "dest", "flags", "help", "metavar", "read", "repeats", "required")
+
+    def __init__(
+        self,
+        flags: str,
+        metavar: str,
+        summary: str,
+        read: Callable[[str], object] = text,
+        *,
+        repeats: bool = False,
+        required: bool = False,
+        completes: str = "",
+    ) -> None:
+        self.flags = flags.split()
+        self.dest = self.flags[-1].lstrip("-").replace("-", "_")
+        self.metavar = metavar
+        self.help = summary
+        self.read = read
+        self.repeats = repeats
+        self.required = required
+        self.completes = completes
+        self.default: object = None if metavar else False
+
+
+class Argument:
+    """A positional argument. ``many`` is empty for one, ``?`` for one or none, ``*`` for any number, ``+`` for some."""
+
+    __slots__ = ("choices", "completes", "dest", "help", "many", "metavar")
+
+    def __init__(
+        self, metavar: str, many: str, summary: str, *, choices: Sequence[str] = (), completes: str = ""
+    ) -> None:
+        self.dest = metavar.lower() + ("s" if many in ("*", "+") else "")
+        self.metavar = metavar
+        self.many = many
+        self.help = summary
+        self.choices = choices
+        self.completes = completes
+
+
+class Command:
+    """A command: its name is also that of the module in ``relaunch.cli`` whose ``run(arguments)`` carries it out."""
+
+    __slots__ = ("arguments", "description", "example", "flags", "name", "options", "summary", "takes_program")
+
+    def __init__(
+        self,
+        name: str,
+        summary: str,
+        parts: Sequence[Option | Argument],
+        *,
+        example: str,
+        description: str = "",
+        takes_program: bool = False,
+    ) -> None:
+        self.name = name
+        self.summary = summary
+        self.description = description
+        self.example = example
+        self.takes_program = takes_program
+        self.options = [part for part in parts if isinstance(part, Option)]
+        self.arguments = [part for part in parts if isinstance(part, Argument)]
+        self.flags = {flag: option for option in self.options for flag in option.flags}
+
+    def defaults(self) -> Arguments:
+        """What the arguments are where nothing is typed."""
+        return {option.dest: [] if option.repeats else option.default for option in self.options}
+
+
+def split_program(command: Command, typed: Sequence[str]) -> tuple[list[str], list[str] | None]:
+    """Part what is ours from what belongs to the program.
+
+    A value of an option never begins with ``-``, so the first ``-p`` or ``--`` is where the program begins; all that
+    follows its name is its own, dashes and all.
+
+    Returns:
+        Our part, and the program with its arguments; None for a command that takes no program, or where none is given.
+    """
+    if command.takes_program:
+        for i, word in enumerate(typed):
+            if word in PROGRAM_MARKS:
+                return list(typed[:i]), list(typed[i + 1 :])
+    return list(typed), None
+
+
+_JSON = Option("--json", "", "print JSON, for programs")
+_LABELS = Argument(
+    "PATTERN", "+", "label, or glob in which '*' crosses '/'; quote it from the shell", completes="label"
+)
+_SOME = Argument("PATTERN", "*", "label, or glob in which '*' crosses '/'; without any, all", completes="label")
+
+
+def _job_options(*, label_required: bool) -> list[Option]:
+    return [
+        Option("-l --label", "LABEL", "the job's name, such as group/p1", required=label_required),
+        Option("--env", "NAME=VALUE", "set in the job's environment; may be repeated", assignment, repeats=True),
+        Option("--cwd", "DIR", "working directory; by default the one you are in", completes="directory"),
+        Option("--stdin", "FILE", "standard input; by default /dev/null", completes="file"),
+        Option("--stdout", "FILE", "append standard output; by default to a file for `launch logs`", completes="file"),
+        Option("--stderr", "FILE", "append standard error; by default where standard output goes", completes="file"),
+        Option("--keep-alive", "", "start it again whenever it ends by itself"),
+        Option("--throttle", "SECONDS", "least time from one start to the next (10)", seconds),
+        Option("--stop-timeout", "SECONDS", "grace between the stop signal and KILL (20); 0 waits for ever", seconds),
+        Option("--stop-signal", "SIGNAL", "first signal of a stop (TERM)"),
+        Option("--umask", "OCTAL", "file mode creation mask", octal),
+        Option("--nice", "N", "niceness, -20 to 19", whole),
+        Option("--limit", "NAME=N", "resource limit, also NAME=SOFT:HARD; may be repeated", assignment, repeats=True),
+        Option("--output-max", "BYTES", "bound on the output kept (16M); K, M and G are understood", size),
+    ]
+
+
+COMMANDS = [
+    Command(
+        "serve",
+        "start the launcher of this host",
+        [
+            Option("--background", "", "return once it answers; it outlives the session"),
+            Option("--replace", "", "start a running launcher's program anew, as after an upgrade; jobs stay"),
+        ],
+        description="Stays in the foreground and logs to stderr unless told otherwise. One launcher serves each user.",
+        example="launch serve --background",
+    ),
+    Command(
+        "submit",
+        "start a job",
+        _job_options(label_required=True),
+        description="What follows the program is the program's, dashes and all. Answers when the program runs.",
+        example="launch submit -l group/p1 --env LEVEL=2 -p sleep 120",
+        takes_program=True,
+    ),
+    Command(
+        "run",
+        "start a job, show its output, and exit as it does",
+        _job_options(label_required=False),
+        description="Signals are passed on to the job. Without a label, one is made up.",
+        example="launch run -- make -j4 all",
+        takes_program=True,
+    ),
+    Command("list", "list jobs", [_SOME, _JSON], example="launch list 'group/*'"),
+    Command(
+        "status",
+        "tell everything known of a job, or of the launcher",
+        [Argument("LABEL", "?", "the job; without it, the launcher", completes="label"), _JSON],
+        example="launch status group/p1",
+    ),
+    Command(
+        "stop",
+        "stop jobs, with everything they have started",
+        [
+            _LABELS,
+            Option("--signal", "SIGNAL", "first signal instead of the job's own", completes="signal"),
+            Option("--timeout", "SECONDS", "grace before KILL instead of the job's own; 0 waits for ever", seconds),
+        ],
+        description="Returns when they have ended. A job that is refused or survives is named, and the status is 1.",
+        example="launch stop p1 'group/*'",
+    ),
+    Command("restart", "stop jobs and start them again", [_LABELS], example="launch restart group/p1"),
+    Command(
+        "signal",
+        "send a signal to jobs",
+        [Argument("SIGNAL", "", "a name such as HUP, or a number", completes="signal"), _LABELS],
+        description="To each job's own process only.",
+        example="launch signal HUP group/p1",
+    ),
+    Command(
+        "kill",
+        "end jobs at once, with everything they have started",
+        [_LABELS],
+        description="KILL to each job's whole tree.",
+        example="launch kill group/p1",
+    ),
+    Command(
+        "wait",
+        "wait until jobs have finished, and exit as they did",
+        [_LABELS, _JSON],
+        description=(
+            "The exit status is the job's: its code, 128 + its signal's number, 1 when it could not start, 125 when "
+            "nobody knows. Of several jobs, the first that is not 0."
+        ),
+        example="launch wait group/p1",
+    ),
+    Command(
+        "logs",
+        "show a job's output",
+        [
+            Option("-f --follow", "", "go on with what comes, until the job has finished"),
+            Option("-n --lines", "N", "only the last N lines", count),
+            Argument("LABEL", "", "the job", completes="label"),
+        ],
+        example="launch logs -f -n 20 group/p1",
+    ),
+    Command(
+        "events",
+        "show what has happened to jobs",
+        [
+            _SOME,
+            Option("-f --follow", "", "go on with what comes"),
+            Option("-n --count", "N", "only the last N; with -f 10 unless --since is given", count),
+            Option("--since", "WHEN", "after a sequence number, or from 10m, 2h or 1d ago, or an ISO 8601 time"),
+            Option("--json", "", "one CloudEvents object on each line, for programs"),
+        ],
+        example="launch events -f --since 10m 'group/*'",
+    ),
+    Command(
+        "shutdown",
+        "stop every job and end the launcher",
+        [Option("--leave-jobs", "", "let the jobs run, for the next launcher to adopt")],
+        example="launch shutdown",
+    ),
+    Command(
+        "completion",
+        "print a completion script",
+        [Argument("SHELL", "", "bash, zsh or fish", choices=("bash", "zsh", "fish"))],
+        example='eval "$(launch completion bash)"',
+    ),
+    Command("version", "print the version", [], example="launch version"),
+]
+BY_NAME = {command.name: command for command in COMMANDS}

@@ -1,0 +1,42 @@
+"""What became of each label of a request for many: a line for each, and the exit status of all.
+
+Knows the interface's Outcome. Refuses to know which request it was.
+"""
+
+from __future__ import annotations
+
+from relaunch.cli.output import say, write
+from relaunch.errors import from_wire
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from typing import Any
+
+    Wire = dict[str, Any]
+
+
+def tell(outcomes: Iterable[Wire], done: Callable[[Wire], str]) -> int:
+    """Say what became of each label.
+
+    Args:
+        outcomes: As they came over the wire.
+        done: What to say of a job where it went well.
+
+    Returns:
+        0, or the exit status of the first that did not go well.
+    """
+    status, lines, refusals = 0, [], []
+    for outcome in outcomes:
+        label, error = outcome["label"], outcome.get("error")
+        if error is None:
+            lines.append(f"{label}: {done(outcome['job'])}\n")
+            continue
+        refused = from_wire(error, {"message": outcome.get("message")})
+        message = refused.message
+        refusals.append(message if label in message else f"{label}: {message}")
+        status = status or refused.exit_status
+    write("".join(lines))
+    for refusal in refusals:
+        say(refusal)
+    return status

@@ -1,0 +1,60 @@
+"""Text and bytes to standard output, a line to standard error.
+
+Writes to the descriptors themselves: nothing is left in a buffer when the process ends, and no error can come then.
+"""
+
+import os
+
+STDOUT, STDERR = 1, 2
+
+
+class OutputFailed(Exception):
+    """Standard output cannot be written, as when its disk is full."""
+
+
+def write(text: str) -> None:
+    """Write text to standard output.
+
+    Raises:
+        OutputFailed: It does not take it.
+    """
+    write_bytes(encoded(text))
+
+
+def write_bytes(data: bytes) -> None:
+    """Write bytes to standard output, all of them.
+
+    Raises:
+        OutputFailed: It does not take them.
+    """
+    rest = memoryview(data)
+    while rest:
+        try:
+            rest = rest[os.write(STDOUT, rest) :]
+        except BlockingIOError:
+            _wait_writable()
+        except OSError as error:
+            raise OutputFailed(f"standard output cannot be written: {error.strerror}") from error
+
+
+def _wait_writable() -> None:
+    # Whoever shares the terminal or pipe with us, ssh for one, may have made it non-blocking.
+    import select
+
+    select.select([], [STDOUT], [])
+
+
+def say(line: str) -> None:
+    """Write ``launch: LINE`` to standard error; where that is closed, there is nobody to tell."""
+    try:
+        os.write(STDERR, encoded(f"launch: {line}\n"))
+    except OSError:
+        return
+
+
+def encoded(text: str) -> bytes:
+    """Text as UTF-8; what came as bytes that are no text (PEP 383) leaves as the same bytes."""
+    try:
+        return text.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        return text.encode("utf-8", "backslashreplace")

@@ -1,0 +1,126 @@
+"""How values look to a person: tables, lengths of time, command lines, ends of jobs.
+
+Knows the interface's Job as it comes over the wire. Refuses to fetch or print anything.
+"""
+
+from __future__ import annotations
+
+import os
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from typing import Any
+
+    Wire = dict[str, Any]
+
+_PLAIN = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789%+,-./:=@_")
+_COLOURS = {"running": "32", "failed": "31", "backoff": "33", "stopping": "33", "ending": "33"}
+_JOB_HEAD = ("LABEL", "STATE", "PID", "UPTIME", "RESTARTS", "LAST EXIT", "PROGRAM")
+_STATE_COLUMN = 1
+
+
+def quote(word: str) -> str:
+    """A word as a shell would take it, safe to show on any terminal."""
+    if word and _PLAIN.issuperset(word):
+        return word
+    if word.isprintable():
+        return "'" + word.replace("'", "'\\''") + "'"
+    shown = "".join(c if c.isprintable() and c not in "'\\" else _escaped(c) for c in word)
+    return f"$'{shown}'"
+
+
+def _escaped(c: str) -> str:
+    if "\udc80" <= c <= "\udcff":
+        return f"\\x{ord(c) - 0xDC00:02x}"
+    if c in "\n\t\r'\\":
+        return {"\n": "\\n", "\t": "\\t", "\r": "\\r"}.get(c, "\\" + c)
+    return f"\\x{ord(c):02x}" if ord(c) < 0x80 else f"\\u{ord(c):04x}" if ord(c) < 0x10000 else f"\\U{ord(c):08x}"
+
+
+def command_line(argv: Iterable[str]) -> str:
+    """A command line that a shell would part into the same words."""
+    return " ".join(map(quote, argv))
+
+
+def length(seconds: float | None) -> str:
+    """A length of time in its two largest units: ``45s``, ``3m12s``, ``2d7h``."""
+    if seconds is None:
+        return "-"
+    whole = max(0, int(seconds))
+    days, hours, minutes = whole // 86400, whole // 3600 % 24, whole // 60 % 60
+    if days:
+        return f"{days}d{hours}h"
+    if hours:
+        return f"{hours}h{minutes}m"
+    return f"{minutes}m{whole % 60}s" if minutes else f"{whole}s"
+
+
+def end(exit: Wire | None) -> str:  # noqa: A002 - the word of the interface
+    """How a run ended, in few words: ``0``, ``code 3``, ``TERM``, ``SEGV (core dumped)``, ``start-failed``."""
+    if not exit:
+        return "-"
+    if exit.get("signal"):
+        return f"{exit['signal']} (core dumped)" if exit.get("core_dumped") else str(exit["signal"])
+    if exit.get("code") is not None:
+        return f"code {exit['code']}"
+    return str(exit["reason"])
+
+
+def state(job: Wire) -> str:
+    """A job's state in a sentence: ``running, pid 12``, ``exited, code 3``, ``failed: no such program``."""
+    if job["state"] == "backoff":
+        last = f"last {end(job['exit'])}, " if job.get("exit") else ""
+        return f"backoff, {last}starts again in {length(job.get('retry_in_s'))}"
+    if job.get("pid"):
+        return f"{job['state']}, pid {job['pid']}"
+    if job["state"] == "failed":
+        return f"failed: {(job.get('exit') or {}).get('message') or 'it could not be started'}"
+    return f"{job['state']}, {end(job['exit'])}" if job.get("exit") else str(job["state"])
+
+
+def jobs_table(jobs: Sequence[Wire], *, terminal: bool) -> str:
+    """Jobs, one on a line under a head; on a terminal with colour and no line broken."""
+    rows = [_row(job) for job in jobs]
+    widths = [max(map(len, column)) for column in zip(_JOB_HEAD, *rows, strict=True)]
+    columns = os.get_terminal_size(1).columns if terminal else 0
+    colour = terminal and not os.environ.get("NO_COLOR")
+    lines = []
+    for row in (_JOB_HEAD, *rows):
+        last = row[-1]
+        room = columns - sum(widths[:-1]) - 2 * (len(widths) - 1)
+        if terminal and len(last) > room > 1:
+            last = last[: room - 1] + "…"
+        cells = [cell.ljust(width) for cell, width in zip(row[:-1], widths, strict=False)]
+        if colour and row[_STATE_COLUMN] in _COLOURS:
+            cells[_STATE_COLUMN] = f"\x1b[{_COLOURS[row[_STATE_COLUMN]]}m{cells[_STATE_COLUMN]}\x1b[0m"
+        lines.append("  ".join((*cells, last)).rstrip())
+    return "\n".join(lines) + "\n"
+
+
+def _row(job: Wire) -> tuple[str, ...]:
+    return (
+        job["label"],
+        job["state"],
+        str(job.get("pid") or "-"),
+        length(job.get("uptime_s")),
+        str(job["restarts"]),
+        end(job.get("exit")),
+        command_line(job["argv"]),
+    )
+
+
+def facts(pairs: Iterable[tuple[str, object]]) -> str:
+    """Names and values, one pair on a line, aligned; what is None is left out."""
+    shown = [(name, str(value)) for name, value in pairs if value is not None]
+    width = max((len(name) for name, _ in shown), default=0)
+    return "".join(f"{name:{width}}  {value}\n" for name, value in shown)
+
+
+def moment(at: float | None) -> str | None:
+    """A time on the clock of the one who reads, to the second."""
+    if at is None:
+        return None
+    import time
+
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(at))

@@ -1,0 +1,71 @@
+"""``launch run``: starts a job, shows its output, passes signals on to it, and ends as it does."""
+
+from __future__ import annotations
+
+import os
+import signal
+from binascii import a2b_base64
+
+from relaunch.cli.ended import exit_status
+from relaunch.cli.grammar import PROGRAM
+from relaunch.cli.output import OutputFailed, say, write_bytes
+from relaunch.cli.render import state
+from relaunch.cli.spec import spec_from
+from relaunch.client.calls import logs, send_signal, submit, wait
+from relaunch.client.quick import Client, call_until_answered
+from relaunch.errors import OutcomeUnknown, RelaunchError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from relaunch.cli.grammar import Arguments
+
+PASSED_ON = ("INT", "TERM", "HUP", "QUIT", "USR1", "USR2")
+_LABEL_ALPHABET = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.@:+=~-")
+_LABEL_PROGRAM_CHARACTERS_MAX = 100
+
+
+def run(arguments: Arguments) -> int:
+    """Run a job as if it were a program of the shell."""
+    if arguments["label"] is None:
+        arguments["label"] = invented_label(arguments[PROGRAM][0])
+    # From here on signals are the job's. One that comes before the job runs waits until it does.
+    signals = {getattr(signal, f"SIG{name}") for name in PASSED_ON}
+    signal.pthread_sigmask(signal.SIG_BLOCK, signals)
+    signal.signal(signal.SIGPIPE, signal.SIG_IGN)
+    label = Client().call(submit(spec_from(arguments)))["label"]
+    for name in PASSED_ON:
+        signal.signal(getattr(signal, f"SIG{name}"), lambda number, _frame: _pass_on(label, number))
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, signals)
+    if arguments["stdout"] is None:
+        _follow(label)
+    job = call_until_answered(wait([label]))[0]
+    status = exit_status(job)
+    if status and (job["exit"] or {}).get("code") is None:
+        say(f"{label}: {state(job)}")
+    return status
+
+
+def invented_label(program: str) -> str:
+    """A label that no other run has, and that shows the program."""
+    base = "".join(c if c in _LABEL_ALPHABET else "_" for c in os.path.basename(program))
+    return f"run/{base[:_LABEL_PROGRAM_CHARACTERS_MAX] or 'job'}-{os.getpid()}-{os.urandom(3).hex()}"
+
+
+def _pass_on(label: str, number: int) -> None:
+    try:
+        Client().call(send_signal([label], signal.Signals(number).name.removeprefix("SIG")))
+    except RelaunchError as error:
+        say(f"{label}: the signal was not passed on: {error.message}")
+
+
+def _follow(label: str) -> None:
+    try:
+        for piece in Client().stream(logs(label, follow=True)):
+            write_bytes(a2b_base64(piece))
+    except OutcomeUnknown:
+        say(f"{label}: the launcher went away while its output was shown; the rest is in: launch logs {label}")
+    except OutputFailed as error:
+        if not isinstance(error.__cause__, BrokenPipeError):
+            raise
+        # The reader has gone; a program of the shell would be told by this signal.
+        _pass_on(label, signal.SIGPIPE)

@@ -1,0 +1,97 @@
+"""``launch status``: everything known of a job, or of the launcher."""
+
+from __future__ import annotations
+
+from relaunch.cli.output import write
+from relaunch.cli.render import command_line, end, facts, length, moment, state
+from relaunch.client.calls import describe, get_status
+from relaunch.client.quick import Client
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from relaunch.cli.grammar import Arguments
+
+    Wire = dict[str, Any]
+
+
+def run(arguments: Arguments) -> int:
+    """Tell of a job, or of the launcher."""
+    label = arguments["label"]
+    answer = Client().call(get_status() if label is None else describe(label))
+    if arguments["json"]:
+        import json
+
+        whole = answer if label is None else answer["job"] | {"spec": answer["spec"], "processes": answer["processes"]}
+        write(json.dumps(whole, indent=2) + "\n")
+    else:
+        write(_launcher(answer) if label is None else _job(answer["job"], answer["spec"], answer["processes"]))
+    return 0
+
+
+def _launcher(status: Wire) -> str:
+    journal = status["journal"]
+    jobs = ", ".join(f"{count} {word}" for word, count in sorted(status["jobs"].items()) if count)
+    compacted = f"; compacted to {journal['compacted_to']}" if journal["compacted_to"] else ""
+    return facts(
+        [
+            ("version", status["version"]),
+            ("host", status["host"]),
+            ("user", status["uid"]),
+            ("keeper", f"pid {status['keeper_pid']}"),
+            (
+                "launcher",
+                f"pid {status['launcher_pid']}, up {length(status['uptime_s'])}, start {status['launcher_starts']}",
+            ),
+            ("socket", status["socket"]),
+            ("boot id", status["boot_id"]),
+            ("jobs", jobs or "none"),
+            ("journal", f"{journal['path']}, {journal['size_bytes']} bytes"),
+            ("sequence", f"{journal['epoch']}/{journal['last_sequence']}{compacted}"),
+            ("set aside", journal.get("set_aside")),
+            ("problem", journal.get("problem")),
+            ("subscribers", len(status["subscribers"])),
+        ]
+    )
+
+
+def _job(job: Wire, spec: Wire, processes: list[Wire]) -> str:
+    ended = job.get("exit") or {}
+    usage = ended.get("usage") or {}
+    told = {"label", "argv", "env"}
+    text = facts(
+        [
+            ("label", job["label"]),
+            ("state", state(job)),
+            ("program", command_line(job["argv"])),
+            ("id", f"{job['id']}, run {job['run']}"),
+            ("restarts", job["restarts"]),
+            ("submitted", moment(job["submitted_at"])),
+            ("started", moment(job.get("started_at"))),
+            ("uptime", length(job["uptime_s"]) if job.get("uptime_s") is not None else None),
+            ("last exit", f"{end(ended)} ({ended['reason']}) at {moment(ended.get('at'))}" if ended else None),
+            ("message", ended.get("message")),
+            ("usage", _usage(usage) if usage else None),
+            ("output", job.get("output")),
+            *((name, _shown(name, value)) for name, value in spec.items() if name not in told),
+            *(("env", f"{name}={value}") for name, value in (spec.get("env") or {}).items()),
+        ]
+    )
+    for process in processes:
+        text += f"process   {process['pid']} (parent {process['ppid']})  {process['command']}\n"
+    return text
+
+
+def _usage(usage: Wire) -> str:
+    return f"user {usage['user_s']:.2f}s, system {usage['system_s']:.2f}s, at most {usage['rss_bytes_max'] // 1024} KiB"
+
+
+def _shown(name: str, value: object) -> str | None:
+    if value in (None, {}):
+        return None
+    if name == "umask" and isinstance(value, int):
+        return f"{value:03o}"
+    if isinstance(value, dict):
+        return " ".join(f"{key}={part}" for key, part in value.items())
+    return str(value)

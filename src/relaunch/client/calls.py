@@ -1,0 +1,143 @@
+"""Every call that a launcher answers, built and read in one place for both clients.
+
+Knows each method's name, its parameters, and which part of the reply is the answer. Refuses to know how bytes travel
+and what an answer is made into. Imports nothing but the errors: the quickest command passes through here.
+"""
+
+from __future__ import annotations
+
+from relaunch.errors import INTERFACE, ProtocolBroken, RelaunchError, from_wire
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from typing import Any
+
+    Wire = dict[str, Any]
+
+
+class Call:
+    """One call: what is sent, and where its answer is in the reply.
+
+    Attributes:
+        method: Full Varlink name of the method.
+        parameters: What the method is given; what was None is left out.
+        answer: Name of the reply's part that is the answer; empty where the whole of it is.
+        streams: Whether many replies may come, so that it is sent with ``more``.
+        slow: Whether the answer waits for jobs. Replies come in the order of calls, so such a call gets a connection of
+            its own.
+    """
+
+    __slots__ = ("answer", "method", "parameters", "slow", "streams")
+
+    def __init__(
+        self, method: str, parameters: Wire, answer: str = "", *, streams: bool = False, slow: bool = False
+    ) -> None:
+        self.method = f"{INTERFACE}.{method}"
+        self.parameters = {name: value for name, value in parameters.items() if value is not None}
+        self.answer = answer
+        self.streams = streams
+        self.slow = slow or streams
+
+    def message(self) -> Wire:
+        """The call as it goes on the wire."""
+        message: Wire = {"method": self.method, "parameters": self.parameters}
+        if self.streams:
+            message["more"] = True
+        return message
+
+    def read(self, reply: Wire) -> Any:
+        """The answer in one reply.
+
+        Raises:
+            RelaunchError: The error that the launcher answered, as the class of its wire name.
+        """
+        parameters = reply.get("parameters") or {}
+        error = reply.get("error")
+        if error is not None:
+            raise _error(error, parameters)
+        if not self.answer:
+            return parameters
+        try:
+            return parameters[self.answer]
+        except (KeyError, TypeError):
+            raise ProtocolBroken(f"the launcher answered {self.method} without {self.answer!r}") from None
+
+
+def _error(name: object, parameters: object) -> RelaunchError:
+    return from_wire(str(name), parameters if isinstance(parameters, dict) else {})
+
+
+def submit(spec: Wire) -> Call:
+    """Start a job; the answer is a Job."""
+    return Call("Submit", {"spec": spec}, "job")
+
+
+def list_jobs(patterns: Iterable[str] = ()) -> Call:
+    """The jobs that the patterns choose; all without any."""
+    return Call("List", {"patterns": list(patterns) or None}, "jobs")
+
+
+def describe(label: str) -> Call:
+    """Everything known of one job; the answer has the parts ``job``, ``spec`` and ``processes``."""
+    return Call("Describe", {"label": label})
+
+
+def get_status() -> Call:
+    """What the launcher says of itself; the answer is a Status."""
+    return Call("GetStatus", {}, "status")
+
+
+def stop(patterns: Sequence[str], signal: str | None = None, timeout_s: float | None = None) -> Call:
+    """End whole trees; the answer is one Outcome for each label."""
+    parameters = {"patterns": list(patterns), "signal": signal, "timeout_s": timeout_s}
+    return Call("Stop", parameters, "outcomes", slow=True)
+
+
+def restart(patterns: Sequence[str]) -> Call:
+    """Stop and start again; the answer is one Outcome for each label."""
+    return Call("Restart", {"patterns": list(patterns)}, "outcomes", slow=True)
+
+
+def send_signal(patterns: Sequence[str], signal: str) -> Call:
+    """Send a signal to each job's own process; the answer is one Outcome for each label."""
+    return Call("Signal", {"patterns": list(patterns), "signal": signal}, "outcomes")
+
+
+def wait(patterns: Sequence[str]) -> Call:
+    """Wait for jobs to finish; the answer is a list of Job."""
+    return Call("Wait", {"patterns": list(patterns)}, "jobs", slow=True)
+
+
+def logs(label: str, lines: int | None = None, *, follow: bool = False) -> Call:
+    """A job's output; each answer is a piece of it in base64."""
+    return Call("Logs", {"label": label, "lines": lines, "follow": follow or None}, "data", streams=True)
+
+
+def events(
+    patterns: Iterable[str] = (),
+    *,
+    since: int | None = None,
+    since_at: float | None = None,
+    count: int | None = None,
+    follow: bool = False,
+) -> Call:
+    """Events of the journal; each answer is a list of them."""
+    parameters = {
+        "patterns": list(patterns) or None,
+        "since": since,
+        "since_at": since_at,
+        "count": count,
+        "follow": follow or None,
+    }
+    return Call("Events", parameters, "events", streams=True)
+
+
+def shutdown(*, leave_jobs: bool = False) -> Call:
+    """End everything; the answer is one Outcome for each job that survived."""
+    return Call("Shutdown", {"leave_jobs": leave_jobs or None}, "survivors", slow=True)
+
+
+def replace() -> Call:
+    """Start the launcher's program anew."""
+    return Call("Replace", {}, slow=True)

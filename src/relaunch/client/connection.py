@@ -1,0 +1,275 @@
+"""The Python API of one host's launcher, for asyncio.
+
+Knows each method of the launcher and what its answer is made into. Refuses to know framing and sockets (``channel``)
+and the names on the wire (``calls``).
+"""
+
+import asyncio
+import base64
+from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Self, TypedDict, Unpack, overload
+
+from relaunch.client import calls
+from relaunch.client.calls import Call
+from relaunch.client.channel import Channel
+from relaunch.errors import BadSpec
+from relaunch.event import Event
+from relaunch.model import JobSpec, JobStatus, Outcome
+
+Jobs = list[JobStatus]
+Outcomes = list[Outcome]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Process:
+    """One living process of a job."""
+
+    pid: int
+    ppid: int
+    command: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Description:
+    """Everything known of one job: what is, what was asked for, and which processes live."""
+
+    job: JobStatus
+    spec: JobSpec
+    processes: tuple[Process, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LauncherStatus:
+    """What a launcher says of itself.
+
+    Attributes:
+        version: Of the launcher's program.
+        host: The host's name.
+        uid: The user it serves.
+        keeper_pid: The process that is the parent of every job.
+        launcher_pid: The process that answered.
+        launcher_starts: How often the keeper has started a launcher.
+        socket: Where it listens.
+        uptime_s: How long this launcher has run.
+        boot_id: Of the running kernel.
+        jobs: Number of jobs in each state.
+        journal: ``path``, ``epoch``, ``last_sequence``, ``compacted_to``, ``size_bytes``, ``set_aside``, ``problem``.
+        subscribers: Those who receive its events.
+    """
+
+    version: str
+    host: str
+    uid: int
+    keeper_pid: int
+    launcher_pid: int
+    launcher_starts: int
+    socket: str
+    uptime_s: float
+    boot_id: str
+    jobs: Mapping[str, int]
+    journal: Mapping[str, Any]
+    subscribers: Sequence[Mapping[str, Any]]
+
+
+class SpecFields(TypedDict, total=False):
+    """What may be asked for beside label and argv; see ``JobSpec``. A limit is ``"N"`` or ``"SOFT:HARD"``."""
+
+    program: str
+    env: Mapping[str, str]
+    cwd: str
+    stdin: str
+    stdout: str
+    stderr: str
+    keep_alive: bool
+    throttle_s: float
+    stop_timeout_s: float
+    stop_signal: str
+    umask: int
+    nice: int
+    limits: Mapping[str, str]
+    output_bytes_max: int
+
+
+def connect(path: str | None = None) -> "Connection":
+    """A connection to a launcher, to be entered: ``async with relaunch.connect() as launcher:``.
+
+    Args:
+        path: The launcher's socket; None means this user's own launcher on this host.
+    """
+    return Connection(path)
+
+
+class Connection:
+    """A launcher, connected. Any number of tasks may call its methods at once.
+
+    Short calls share one socket and are answered in their order; a call that waits for jobs (stop, restart, wait, logs,
+    events, ...) has a socket of its own and holds nobody up. Where the launcher went away, calls without an answer
+    raise ``OutcomeUnknown``, and the next call connects anew. A call that is cancelled may have been carried out.
+
+    Every method raises the error that the launcher answered (see ``relaunch.errors``); a request for many labels
+    answers an ``Outcome`` for each instead.
+    """
+
+    def __init__(self, path: str | None = None) -> None:
+        self._path = path
+        self._shared: Channel | None = None
+        self._opening = asyncio.Lock()
+
+    async def __aenter__(self) -> Self:
+        await self._channel()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the shared connection; streams end when their iterators are closed."""
+        if self._shared is not None:
+            self._shared.close()
+            self._shared = None
+
+    @overload
+    async def submit(self, job: JobSpec) -> JobStatus: ...
+
+    @overload
+    async def submit(self, job: str, argv: Sequence[str], **fields: Unpack[SpecFields]) -> JobStatus: ...
+
+    async def submit(
+        self, job: JobSpec | str, argv: Sequence[str] | None = None, **fields: Unpack[SpecFields]
+    ) -> JobStatus:
+        """Start a job; returns when its program runs.
+
+        Args:
+            job: The spec, or a label.
+            argv: With a label: what the program is given, its own name first.
+            fields: With a label: the other fields of the spec.
+
+        Raises:
+            LabelInUse: A job of that label has not finished.
+            StartFailed: The program could not be started.
+            BadSpec: A field is wrong; found before anything is sent.
+        """
+        if isinstance(job, str):
+            job = JobSpec.from_wire({"label": job, "argv": [] if argv is None else list(argv), **fields})
+        elif argv is not None or fields:
+            raise BadSpec("a spec says everything; give argv and fields only with a label")
+        return JobStatus.from_wire(await self._ask(calls.submit(job.to_wire())))
+
+    async def list(self, *patterns: str) -> Jobs:
+        """The jobs whose label one of the patterns matches; all jobs without any."""
+        return [JobStatus.from_wire(wire) for wire in await self._ask(calls.list_jobs(patterns))]
+
+    async def describe(self, label: str) -> Description:
+        """Everything known of one job.
+
+        Raises:
+            NoSuchLabel: There is no such job.
+        """
+        answer = await self._ask(calls.describe(label))
+        return Description(
+            job=JobStatus.from_wire(answer["job"]),
+            spec=JobSpec.from_wire(answer["spec"]),
+            processes=tuple(Process(**process) for process in answer["processes"]),
+        )
+
+    async def status(self) -> LauncherStatus:
+        """What the launcher says of itself."""
+        answer = await self._ask(calls.get_status())
+        return LauncherStatus(**{name: answer[name] for name in LauncherStatus.__dataclass_fields__})
+
+    async def stop(self, *patterns: str, signal: str | None = None, timeout_s: float | None = None) -> Outcomes:
+        """End the whole tree of each job; returns when it is so, or when it is known that it is not.
+
+        Args:
+            patterns: Labels or globs, at least one.
+            signal: First signal, instead of the job's own.
+            timeout_s: Grace before KILL, instead of the job's own; 0 waits for ever.
+        """
+        return _outcomes(await self._ask(calls.stop(patterns, signal, timeout_s)))
+
+    async def restart(self, *patterns: str) -> Outcomes:
+        """Stop each job and start it again; a finished one is started."""
+        return _outcomes(await self._ask(calls.restart(patterns)))
+
+    async def signal(self, signal: str, *patterns: str) -> Outcomes:
+        """Send a signal, such as ``HUP``, to each job's own process."""
+        return _outcomes(await self._ask(calls.send_signal(patterns, signal)))
+
+    async def wait(self, *patterns: str) -> Jobs:
+        """Return when each of the jobs has finished and nothing will start it again."""
+        return [JobStatus.from_wire(wire) for wire in await self._ask(calls.wait(patterns))]
+
+    async def logs(self, label: str, *, lines: int | None = None, follow: bool = False) -> AsyncGenerator[bytes, None]:
+        """Yield a job's output, piece by piece.
+
+        Args:
+            label: The job.
+            lines: Only so many last lines.
+            follow: Go on with what comes, until the job has finished.
+        """
+        async for piece in self._stream(calls.logs(label, lines, follow=follow)):
+            yield base64.b64decode(piece)
+
+    async def events(
+        self,
+        *patterns: str,
+        since: int | None = None,
+        since_at: float | None = None,
+        count: int | None = None,
+        follow: bool = False,
+    ) -> AsyncGenerator[Event, None]:
+        """Yield what has happened, in the journal's order.
+
+        To leave the loop early and be sure that the connection is closed then, use ``contextlib.aclosing``.
+
+        Args:
+            patterns: Only jobs whose label one of these matches.
+            since: Only what stands after this sequence number.
+            since_at: Only what happened at or after this time, seconds since the epoch.
+            count: Only so many of the last ones.
+            follow: Go on with what comes.
+        """
+        call = calls.events(patterns, since=since, since_at=since_at, count=count, follow=follow)
+        async for batch in self._stream(call):
+            for wire in batch:
+                yield Event.from_wire(wire)
+
+    async def shutdown(self, *, leave_jobs: bool = False) -> Outcomes:
+        """End the launcher, and every job unless they are to be left; returns those that survived."""
+        return _outcomes(await self._ask(calls.shutdown(leave_jobs=leave_jobs)))
+
+    async def replace(self) -> None:
+        """Start the launcher's program anew, as after an upgrade; keeper and jobs stay."""
+        await self._ask(calls.replace())
+
+    async def _ask(self, call: Call) -> Any:
+        if not call.slow:
+            return await (await self._channel()).ask(call)
+        channel = await Channel.open(self._path)
+        try:
+            return await channel.ask(call)
+        finally:
+            channel.close()
+
+    async def _stream(self, call: Call) -> AsyncGenerator[Any, None]:
+        channel = await Channel.open(self._path)
+        try:
+            async for answer in channel.stream(call):
+                yield answer
+        finally:
+            channel.close()
+
+    async def _channel(self) -> Channel:
+        if self._shared is None or self._shared.closed:
+            async with self._opening:
+                if self._shared is None or self._shared.closed:
+                    self._shared = await Channel.open(self._path)
+        return self._shared
+
+
+def _outcomes(wire: Iterable[Mapping[str, Any]]) -> Outcomes:
+    return [Outcome.from_wire(dict(one)) for one in wire]
