@@ -7,11 +7,11 @@ import asyncio
 import os
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from relaunch import VERSION
+from relaunch import __version__
 from relaunch.core import supervision as core
 from relaunch.core.supervision import Job
 from relaunch.errors import BadCall, BadSpec, NotRunning, Refused, RelaunchError, Survived
@@ -19,6 +19,7 @@ from relaunch.labels import check_label
 from relaunch.launcher.feed import Feed
 from relaunch.launcher.journal import Journal
 from relaunch.launcher.output import Outputs
+from relaunch.launcher.server import Streaming
 from relaunch.launcher.supervisor import Supervisor, boottime
 from relaunch.launcher.trees import Process, command_of, read_stat, send_signal
 from relaunch.model import JobSpec, JobStatus, Outcome, Wire, duration_s, signal_number
@@ -76,7 +77,7 @@ def take(parameters: Wire, required: Mapping[str, Parse], optional: Mapping[str,
     """
     unknown = set(parameters) - set(required) - set(optional)
     if unknown:
-        raise BadCall(f"there is no parameter {sorted(unknown)[0]!r}")
+        raise BadCall(f"there is no parameter {min(unknown)!r}")
     values = []
     for name, parse in {**required, **optional}.items():
         value = parameters.get(name)
@@ -116,7 +117,7 @@ class Handlers:
         self._replace = replace
         self.unary = {
             "Submit": self.submit,
-            "List": self.list,
+            "List": self.list_jobs,
             "Describe": self.describe,
             "GetStatus": self.get_status,
             "Stop": self.stop,
@@ -126,14 +127,17 @@ class Handlers:
             "Shutdown": self.shutdown,
             "Replace": self.replace,
         }
-        self.streaming = {"Logs": self.logs, "Events": self.events}
+        self.streaming: dict[str, Streaming] = {
+            "Logs": (self.logs, {"data": ""}),
+            "Events": (self.events, {"events": []}),
+        }
 
     async def submit(self, parameters: Wire) -> Wire:
         """See ``Submit`` in the interface."""
         (spec,) = take(parameters, {"spec": _object}, {})
         return {"job": self._status(await self._supervisor.submit(JobSpec.from_wire(spec))).to_wire()}
 
-    async def list(self, parameters: Wire) -> Wire:
+    async def list_jobs(self, parameters: Wire) -> Wire:
         """See ``List`` in the interface."""
         (patterns,) = take(parameters, {}, {"patterns": _texts})
         jobs = self._supervisor.select(patterns or [], all_when_none=True)
@@ -158,7 +162,7 @@ class Handlers:
         states = Counter(_word(job) for job in self._supervisor.jobs.values())
         return {
             "status": {
-                "version": VERSION,
+                "version": __version__,
                 "host": own.host,
                 "uid": os.getuid(),
                 "keeper_pid": own.keeper_pid,
@@ -232,7 +236,7 @@ class Handlers:
         ended = {job.id: job for job in await asyncio.gather(*pending)}
         return {"jobs": [self._status(ended.get(job.id, job)).to_wire() for job in jobs]}
 
-    async def logs(self, parameters: Wire) -> AsyncIterator[Wire]:
+    async def logs(self, parameters: Wire) -> AsyncGenerator[Wire]:
         """See ``Logs`` in the interface."""
         label, lines, follow = take(parameters, {"label": check_label}, {"lines": _count, "follow": _flag})
         (job,) = self._supervisor.select([label], all_when_none=False)
@@ -246,12 +250,16 @@ class Handlers:
                 yield {"data": data}
         except OSError as error:
             raise Refused(f"the output of {label}, {self._outputs.path_of(job.spec)}: {error.strerror}") from None
-        if not follow:
-            yield {"data": ""}
 
-    async def events(self, parameters: Wire) -> AsyncIterator[Wire]:
+    async def events(self, parameters: Wire) -> AsyncGenerator[Wire]:
         """See ``Events`` in the interface."""
-        options = {"patterns": _texts, "since": _count, "since_at": duration_since_epoch, "count": _count, "follow": _flag}
+        options = {
+            "patterns": _texts,
+            "since": _count,
+            "since_at": wall_time,
+            "count": _count,
+            "follow": _flag,
+        }
         patterns, since, since_at, count, follow = take(parameters, {}, options)
         async for events in self._feed.read(patterns or [], since, since_at, count, bool(follow)):
             yield {"events": [event.to_wire() for event in events]}
@@ -324,7 +332,7 @@ class Handlers:
         )
 
 
-def duration_since_epoch(value: object) -> float:
+def wall_time(value: object) -> float:
     """A wall time in seconds.
 
     Raises:

@@ -84,7 +84,8 @@ class Inotify:
 
     def _readable(self) -> None:
         data = os.read(self._fd, 65536)
-        changed, at = {}, 0
+        changed: dict[int, int] = {}
+        at = 0
         while at < len(data):
             watch, mask, _cookie, name_bytes = _EVENT.unpack_from(data, at)
             at += _EVENT.size + name_bytes

@@ -17,11 +17,11 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from relaunch import VERSION
+from relaunch import __version__
 from relaunch.core import supervision as core
 from relaunch.core.document import from_document
 from relaunch.core.supervision import Job
-from relaunch.errors import RelaunchError, ServeFailed
+from relaunch.errors import RelaunchError
 from relaunch.keeper.wire import Message
 from relaunch.launcher.feed import Feed
 from relaunch.launcher.handlers import Handlers, Identity
@@ -36,7 +36,6 @@ from relaunch.places import make_private
 
 # EX_TEMPFAIL of sysexits.h: the keeper starts the launcher again after any end but an ordered one.
 REPLACED_STATUS = 75
-LAST_WORDS_S = 2.0
 log = logging.getLogger("relaunch")
 
 
@@ -84,7 +83,7 @@ class Launcher:
         await journal.close()
         outputs.close()
         if status != REPLACED_STATUS:
-            if self._options.unlink_socket:
+            if self._options.started_by == "serve":
                 with contextlib.suppress(OSError):
                     os.unlink(self._options.socket)
             self._link.order("quit", status=status)
@@ -94,7 +93,12 @@ class Launcher:
     def _recover(self, hello: Message, journal: Journal, outputs: Outputs) -> Supervisor:
         supervisor = Supervisor(journal, self._link, outputs, self._options.socket)
         supervisor.keeper_is(hello["keeper_pid"])
-        started = {"pid": os.getpid(), "version": VERSION, "starts": hello["launcher_starts"], "died": hello["launcher_died"]}
+        started = {
+            "pid": os.getpid(),
+            "version": __version__,
+            "starts": hello["launcher_starts"],
+            "died": hello["launcher_died"],
+        }
         kind = "launcher.started" if hello["launcher_starts"] == 1 else "launcher.restarted"
         journal.write(Write([_event(kind, started)], {}, lambda _: None))
         if journal.set_aside:
@@ -123,7 +127,7 @@ class Launcher:
             started_at=self._started_at,
         )
         handlers = Handlers(supervisor, journal, outputs, self._feed, identity, self._shutdown, self._replace)
-        server = Server(handlers.unary, handlers.streaming, VERSION)
+        server = Server(handlers.unary, handlers.streaming, __version__)
         server.start(socket.socket(fileno=self._options.listen_fd))
         self._server = server
         self._link.order("up")
@@ -225,7 +229,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--ready-fd", type=int)
     parser.add_argument("--socket", required=True)
     parser.add_argument("--state", required=True)
-    parser.add_argument("--unlink-socket", action="store_true")
+    parser.add_argument("--started-by", choices=("serve", "systemd"), default="serve")
     return parser.parse_args(argv)
 
 
@@ -241,7 +245,7 @@ def main(argv: Sequence[str]) -> int:
         die_with_parent(os.getppid())
         return asyncio.run(_run(options))
     except (RelaunchError, OSError) as error:
-        line = str(error) if isinstance(error, RelaunchError) else str(ServeFailed(f"the launcher could not start: {error}"))
+        line = str(error) if isinstance(error, RelaunchError) else f"the launcher could not start: {error}"
         log.error("%s", line)
         tell_starter(options.ready_fd, f"error: {line}")
         return 1

@@ -192,7 +192,7 @@ def trim(path: str, bytes_max: int) -> int:
 
 
 def start_of_lines(fd: int, lines: int | None) -> int:
-    """The offset at which the last so many lines begin; for None, at which the data begins, past a hole at the front."""
+    """The offset at which the last so many lines begin; for None, where the data begins, past a hole at the front."""
     size = os.fstat(fd).st_size
     first = os.lseek(fd, 0, os.SEEK_DATA) if size else 0
     if lines is None:

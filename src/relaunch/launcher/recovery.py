@@ -1,8 +1,8 @@
-"""What a new launcher makes of what it finds: the journal's jobs, the keeper's children, the survivors of a dead keeper.
+"""What a new launcher makes of what it finds: the journal's jobs, the keeper's children, a dead keeper's survivors.
 
 Rules: a run whose order the living keeper never got is ordered again; a run that nobody knows of any more ended, with
-an unknown status (S21, S22); a process that carries this launcher's marks and stands in no journal is taken in as a job,
-never left a stranger. Refuses to decide what follows an end: that is ``core.supervision``.
+an unknown status (S21, S22); a process that carries this launcher's marks and stands in no journal is taken in as a
+job, never left a stranger. Refuses to decide what follows an end: that is ``core.supervision``.
 """
 
 import os
@@ -65,9 +65,7 @@ def _resume(supervisor: Supervisor, job: Job) -> None:
         supervisor.signal_again(now)
 
 
-def _find(
-    supervisor: Supervisor, link: KeeperLink, job: Job, survivor: tuple[int, int] | None, boot_id: str
-) -> None:
+def _find(supervisor: Supervisor, link: KeeperLink, job: Job, survivor: tuple[int, int] | None, boot_id: str) -> None:
     if isinstance(job.state, core.Running | core.Stopping):
         survivor = job.state.pid, job.state.ticks
     if survivor is None or not _is_there(survivor):
@@ -117,7 +115,12 @@ def _take_in(supervisor: Supervisor, link: KeeperLink, key: str, pid: int, ticks
         return
     state = core.Running(pid, ticks, boottime())
     job = Job(
-        id=job_id, spec=JobSpec(label=label, argv=argv), submitted_at=time.time(), state=state, run=int(run), adopted=True
+        id=job_id,
+        spec=JobSpec(label=label, argv=argv),
+        submitted_at=time.time(),
+        state=state,
+        run=int(run),
+        adopted=True,
     )
     supervisor.take_in(job)
     link.order("adopt", key=key, pid=pid, ticks=ticks, boot_id=boot_id)

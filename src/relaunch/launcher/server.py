@@ -1,8 +1,8 @@
 """The Varlink server: connections in, calls to the handlers, replies out, in the order of the calls (W2).
 
 One connection never harms another: what a client may send is bounded, a client that does not read is not read from, and
-one that sends what is no Varlink is hung up on after one clear error. Only the launcher's own user is served, by the word
-of the kernel (W4). Refuses to know what a method does.
+one that sends what is no Varlink is hung up on after one clear error. Only the launcher's own user is served, on the
+kernel's word (W4). Refuses to know what a method does.
 """
 
 import asyncio
@@ -12,7 +12,7 @@ import os
 import socket
 import struct
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from importlib import resources
 from typing import Any
 
@@ -27,7 +27,7 @@ _CREDENTIALS = struct.Struct("3i")
 log = logging.getLogger("relaunch")
 
 Unary = Callable[[Message], Awaitable[Message]]
-Streaming = Callable[[Message], AsyncIterator[Message]]
+Streaming = tuple[Callable[[Message], AsyncGenerator[Message]], Message]
 
 
 class VarlinkError(Exception):
@@ -43,7 +43,8 @@ class Server:
 
     Args:
         unary: Methods that answer once, by name.
-        streaming: Methods that answer any number of times; called without ``more`` they answer with all there is.
+        streaming: Methods that answer any number of times, with the last, empty answer; called without ``more`` they
+            have one answer only.
         version: Told to who asks for it.
     """
 
@@ -211,10 +212,6 @@ class Connection(asyncio.Protocol):
         self._ending = True
         self._flush()
 
-    async def drain(self) -> None:
-        """Wait until the client reads what it was sent."""
-        await self._writable.wait()
-
     def _regulate(self) -> None:
         if self._ending or self._transport.is_closing():
             return
@@ -226,6 +223,7 @@ class Connection(asyncio.Protocol):
     def _begin(self, message: Message) -> None:
         call = _Call(self, oneway=message.get("oneway") is True)
         self._calls.append(call)
+        self._calls[0].turn.set()
         task = asyncio.get_running_loop().create_task(self._answer(call, message))
         call.task = task
 
@@ -263,24 +261,22 @@ class Connection(asyncio.Protocol):
         call.endless = more
         if not more and parameters.get("follow"):
             raise BadCall(f"{name} with follow answers more than once: call it with 'more'")
-        held: Message | None = None
-        replies = self._server.streaming[name](parameters)
+        method, empty = self._server.streaming[name]
+        only: Message | None = None
+        replies = method(parameters)
         try:
             async for reply in replies:
-                await call.turn.wait()
-                if held is not None:
-                    if not more:
-                        raise BadCall(f"{name} has more to answer than one message holds: call it with 'more'")
-                    call.reply({"parameters": held, "continues": True})
-                    await self.drain()
-                held = reply
-                if parameters.get("follow") and more:
-                    call.reply({"parameters": held, "continues": True})
-                    await self.drain()
-                    held = None
+                if more:
+                    await call.turn.wait()
+                    call.reply({"parameters": reply, "continues": True})
+                    await self._writable.wait()
+                elif only is None:
+                    only = reply
+                else:
+                    raise BadCall(f"{name} has more to answer than one message holds: call it with 'more'")
         finally:
-            await replies.aclose()  # type: ignore[attr-defined]  # they are generators: their locks and watches end here
-        call.reply({"parameters": held if held is not None else {}})
+            await replies.aclose()
+        call.reply({"parameters": only or empty})
 
     def flush(self) -> None:
         """Send what the first calls in line have to say."""
@@ -336,6 +332,6 @@ class _Call:
 def _encoded(message: Message) -> bytes:
     try:
         return encode(message)
-    except (TypeError, ValueError) as error:
-        log.error("a reply is not JSON: %s (%s)", error, json.dumps(message, default=repr)[:200])
+    except (TypeError, ValueError):
+        log.exception("a reply is not JSON: %s", json.dumps(message, default=repr)[:200])
         return encode(_error(RelaunchError("the launcher failed inside; its log says more")))

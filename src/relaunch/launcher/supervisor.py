@@ -109,7 +109,7 @@ class Supervisor:
         run = job.run
 
         def settled(now: Job, told: frozenset[str]) -> bool:
-            return "survived" in told or isinstance(now.state, core.Finished) or now.run > run and _has_begun(now)
+            return "survived" in told or isinstance(now.state, core.Finished) or (now.run > run and _has_begun(now))
 
         started = self.until(job.id, settled)
         self._apply(job, core.RestartAsked(ask))
@@ -129,9 +129,8 @@ class Supervisor:
         if not leave_jobs:
             open_jobs = [job for job in self.jobs.values() if not isinstance(job.state, core.Finished)]
             ends = [self.stop(job.spec.label, _shutdown_ask(job)) for job in open_jobs]
-            for result in await asyncio.gather(*ends, return_exceptions=True):
-                if not isinstance(result, BaseException) and not result[1]:
-                    survivors.append(result[0])
+            results = await asyncio.gather(*ends, return_exceptions=True)
+            survivors = [result[0] for result in results if not isinstance(result, BaseException) and not result[1]]
         written = asyncio.get_running_loop().create_future()
         stopped = NewEvent("launcher.stopped", None, {"pid": os.getpid(), "jobs_left": leave_jobs}, time.time())
         self._journal.write(Write([stopped], {}, written.set_result, refusable=True))
@@ -145,7 +144,7 @@ class Supervisor:
                 self._apply(job, core.StopAsked(core.Ask(core.SIGKILL, None, "shutdown")))
 
     def until(self, job_id: str, watcher: Watcher) -> asyncio.Future[Job]:
-        """The job as it is in the journal, once the watcher says yes to it and to the kinds of event written with it."""
+        """The job as journaled, once the watcher says yes to it and to the kinds of event written with it."""
         future = asyncio.get_running_loop().create_future()
         self._watchers.setdefault(job_id, []).append((watcher, future))
         return future
@@ -210,10 +209,7 @@ class Supervisor:
 
     def signal_again(self, job: Job) -> None:
         """Do again what a stop under way asks for, as after a launcher died in the middle of it."""
-        state = job.state
-        assert isinstance(state, core.Stopping | core.Ending)
-        first = state.ask.signal if state.ask else job.spec.stop_signal_number
-        self._perform(job, (core.SignalTree(core.SIGKILL if state.killed else first),))
+        self._perform(job, (core.SignalTree(core.signal_due(job)),))
 
     def root(self, job: Job) -> Root:
         """What is known of a job's tree."""
@@ -278,7 +274,8 @@ class Supervisor:
 
         def stalled() -> None:
             perform()
-            self._tell(job, kinds, JournalFailed(f"{job.spec.label}: done, but not journaled yet: {self._journal.problem}"))
+            problem = f"{job.spec.label}: done, but not journaled yet: {self._journal.problem}"
+            self._tell(job, kinds, JournalFailed(problem))
 
         def done(error: JournalFailed | None) -> None:
             if error is not None:
@@ -443,8 +440,9 @@ def start_failure(report: Message) -> Exit:
 
 
 def _root(job: Job, *, alive: bool) -> Root:
-    first = Process(job.state.pid, job.state.ticks) if alive and isinstance(job.state, core.Running | core.Stopping) else None
-    return Root(job.id, first, job.adopted)
+    if alive and isinstance(job.state, core.Running | core.Stopping):
+        return Root(job.id, Process(job.state.pid, job.state.ticks), job.adopted)
+    return Root(job.id, None, job.adopted)
 
 
 def _shutdown_ask(job: Job) -> core.Ask:
