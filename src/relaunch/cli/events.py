@@ -8,7 +8,7 @@ from relaunch.cli.output import write
 from relaunch.cli.render import command_line, length
 from relaunch.client.calls import events
 from relaunch.client.quick import Client, encode
-from relaunch.errors import OutcomeUnknown, Usage
+from relaunch.errors import NoLauncher, OutcomeUnknown, Usage
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     Wire = dict[str, Any]
 
 _FOLLOW_COUNT = 10
+_AGAIN_S = 0.05
 _UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 _TYPE_PREFIX = "io.relaunch."
 
@@ -30,20 +31,33 @@ def run(arguments: Arguments) -> int:
     if follow and count is None and arguments["since"] is None:
         count = _FOLLOW_COUNT
     show = _json_line if arguments["json"] else _line
+    client, in_order = Client(), False
     while True:
-        call = events(arguments["patterns"], since=since, since_at=since_at, count=count, follow=follow)
         try:
-            for batch in Client().stream(call):
+            call = events(arguments["patterns"], since=since, since_at=since_at, count=count, follow=follow)
+            for batch in client.stream(call):
                 write("".join(map(show, batch)))
-                if batch:
-                    since, since_at, count = int(batch[-1]["id"].rpartition("/")[2]), None, None
+                since, since_at, count = _after(batch[-1]), None, None
+                in_order = False
+            in_order = True
+            if not follow:
+                return 0
         except OutcomeUnknown:
             if not follow:
                 raise
-            if since is None:
-                count = 0 if count is None and since_at is None else count
-            continue
-        return 0
+        # The launcher has ended or is being replaced; in the second case the next one answers.
+        time.sleep(_AGAIN_S)
+        try:
+            client = Client()
+        except NoLauncher:
+            if in_order:
+                return 0
+            raise
+
+
+def _after(event: Wire) -> int:
+    """The sequence of an event, to go on after it."""
+    return int(event["id"].rpartition("/")[2])
 
 
 def parse_since(given: str | None, now: float) -> tuple[int | None, float | None]:
@@ -80,7 +94,7 @@ def _json_line(event: Wire) -> str:
 
 def _line(event: Wire) -> str:
     data = event.get("data") or {}
-    sequence = event["id"].rpartition("/")[2]
+    sequence = str(_after(event))
     kind = event["type"].removeprefix(_TYPE_PREFIX)
     words = [_local(event["time"]), sequence.rjust(6), kind, event.get("subject") or "", _details(data)]
     return "  ".join(filter(None, words)) + "\n"

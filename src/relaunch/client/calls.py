@@ -26,18 +26,27 @@ class Call:
         streams: Whether many replies may come, so that it is sent with ``more``.
         slow: Whether the answer waits for jobs. Replies come in the order of calls, so such a call gets a connection of
             its own.
+        changes: Whether something is different after it, so that it must not be made twice.
     """
 
-    __slots__ = ("answer", "method", "parameters", "slow", "streams")
+    __slots__ = ("answer", "changes", "method", "parameters", "slow", "streams")
 
     def __init__(
-        self, method: str, parameters: Wire, answer: str = "", *, streams: bool = False, slow: bool = False
+        self,
+        method: str,
+        parameters: Wire,
+        answer: str = "",
+        *,
+        streams: bool = False,
+        slow: bool = False,
+        changes: bool = False,
     ) -> None:
         self.method = f"{INTERFACE}.{method}"
         self.parameters = {name: value for name, value in parameters.items() if value is not None}
         self.answer = answer
         self.streams = streams
         self.slow = slow or streams
+        self.changes = changes
 
     def message(self) -> Wire:
         """The call as it goes on the wire."""
@@ -47,7 +56,7 @@ class Call:
         return message
 
     def read(self, reply: Wire) -> Any:
-        """The answer in one reply.
+        """The answer in one reply; None in the last reply of a stream that had nothing more to say.
 
         Raises:
             RelaunchError: The error that the launcher answered, as the class of its wire name.
@@ -58,6 +67,8 @@ class Call:
             raise _error(error, parameters)
         if not self.answer:
             return parameters
+        if self.streams and not parameters:
+            return None
         try:
             return parameters[self.answer]
         except (KeyError, TypeError):
@@ -70,7 +81,7 @@ def _error(name: object, parameters: object) -> RelaunchError:
 
 def submit(spec: Wire) -> Call:
     """Start a job; the answer is a Job."""
-    return Call("Submit", {"spec": spec}, "job")
+    return Call("Submit", {"spec": spec}, "job", changes=True)
 
 
 def list_jobs(patterns: Iterable[str] = ()) -> Call:
@@ -91,17 +102,17 @@ def get_status() -> Call:
 def stop(patterns: Sequence[str], signal: str | None = None, timeout_s: float | None = None) -> Call:
     """End whole trees; the answer is one Outcome for each label."""
     parameters = {"patterns": list(patterns), "signal": signal, "timeout_s": timeout_s}
-    return Call("Stop", parameters, "outcomes", slow=True)
+    return Call("Stop", parameters, "outcomes", slow=True, changes=True)
 
 
 def restart(patterns: Sequence[str]) -> Call:
     """Stop and start again; the answer is one Outcome for each label."""
-    return Call("Restart", {"patterns": list(patterns)}, "outcomes", slow=True)
+    return Call("Restart", {"patterns": list(patterns)}, "outcomes", slow=True, changes=True)
 
 
 def send_signal(patterns: Sequence[str], signal: str) -> Call:
     """Send a signal to each job's own process; the answer is one Outcome for each label."""
-    return Call("Signal", {"patterns": list(patterns), "signal": signal}, "outcomes")
+    return Call("Signal", {"patterns": list(patterns), "signal": signal}, "outcomes", changes=True)
 
 
 def wait(patterns: Sequence[str]) -> Call:
@@ -135,9 +146,9 @@ def events(
 
 def shutdown(*, leave_jobs: bool = False) -> Call:
     """End everything; the answer is one Outcome for each job that survived."""
-    return Call("Shutdown", {"leave_jobs": leave_jobs or None}, "survivors", slow=True)
+    return Call("Shutdown", {"leave_jobs": leave_jobs or None}, "survivors", slow=True, changes=True)
 
 
 def replace() -> Call:
     """Start the launcher's program anew."""
-    return Call("Replace", {}, slow=True)
+    return Call("Replace", {}, slow=True, changes=True)

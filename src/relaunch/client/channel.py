@@ -119,7 +119,9 @@ class Channel(asyncio.Protocol):
             if self._paused and len(replies.arrived) < BEHIND_MAX and self._transport is not None:
                 self._paused = False
                 self._transport.resume_reading()
-            yield call.read(reply)
+            answer = call.read(reply)
+            if answer is not None:
+                yield answer
 
     async def _send(self, call: Call) -> _Replies:
         data = encode(call.message())
@@ -175,6 +177,6 @@ class Channel(asyncio.Protocol):
 
     def _fail(self, error: RelaunchError | None) -> None:
         for replies in self._calls:
-            replies.failure = error or lost(replies.call.method)
+            replies.failure = error or lost(replies.call)
             replies.changed()
         self._calls.clear()

@@ -19,6 +19,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Protocol
 
+    from relaunch.client.calls import Call
+
     class HasOptions(Protocol):
         """What can be asked for a socket option."""
 
@@ -78,9 +80,11 @@ def connect_failed(error: OSError, path: str) -> RelaunchError:
     return BadPlace(f"socket {path}: {error.strerror or error}")
 
 
-def lost(method: str) -> RelaunchError:
+def lost(call: Call) -> RelaunchError:
     """The error for a connection that ended between a call and its answer."""
-    name = method.rpartition(".")[2]
+    name = call.method.rpartition(".")[2]
+    if not call.changes:
+        return OutcomeUnknown(f"the launcher went away before it had answered {name}; ask again")
     return OutcomeUnknown(
         f"the launcher went away before it answered {name}: whether it was done is unknown; look with: launch list"
     )

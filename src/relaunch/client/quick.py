@@ -133,7 +133,9 @@ class Client:
         continues = True
         while continues:
             reply = self._reply(call)
-            yield call.read(reply)
+            answer = call.read(reply)
+            if answer is not None:
+                yield answer
             continues = reply.get("continues") is True
 
     def send(self, call: Call) -> None:
@@ -181,7 +183,7 @@ class Client:
             except ConnectionResetError:
                 data = b""
             if not data:
-                raise lost(call.method)
+                raise lost(call)
             last, end, rest = data.partition(b"\0")
             parts.append(last)
             size += len(last)
