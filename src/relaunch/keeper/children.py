@@ -40,6 +40,7 @@ class Children:
         self._keys: dict[int, str] = {}
         self._pids: dict[str, int] = {}
         self._adopted: dict[int, tuple[str, int]] = {}
+        self._pidfds: dict[str, int] = {}
         self._unsettled: dict[int, float] = {}
 
     def reports(self) -> Iterable[bytes]:
@@ -89,6 +90,7 @@ class Children:
             if not kept:
                 os.close(fd)
         self._adopted[fd] = (key, pid)
+        self._pidfds[key] = fd
         return self._spawned(key, pid, ticks)
 
     def forget(self, keys: list[str]) -> None:
@@ -99,7 +101,8 @@ class Children:
             pid = self._pids.pop(key, None)
             if pid is not None:
                 del self._keys[pid]
-            for fd in [fd for fd, (watched, _) in self._adopted.items() if watched == key]:
+            fd = self._pidfds.get(key)
+            if fd is not None:
                 self._drop(fd)
 
     def reap(self) -> Iterator[tuple[int, int, bytes | None]]:
@@ -151,7 +154,8 @@ class Children:
         return reports
 
     def _drop(self, fd: int) -> None:
-        del self._adopted[fd]
+        key, _ = self._adopted.pop(fd)
+        del self._pidfds[key]
         self._unsettled.pop(fd, None)
         os.close(fd)  # takes it out of the epoll set as well
 

@@ -35,10 +35,12 @@ class Keeper:
         Args:
             argv: The launcher's program and arguments.
             passed: Descriptors for each launcher.
-            ready: A descriptor for the first launcher, of which the keeper's copy is closed at `up`.
+            ready: A descriptor for the launcher until the first `up`; then its number is a descriptor of /dev/null,
+                so that a later launcher with the same arguments speaks to nobody, and not into some other file.
             devnull: A descriptor of /dev/null.
         """
-        self._argv, self._passed, self._ready = argv, passed, ready
+        self._argv, self._ready, self._devnull = argv, ready, devnull
+        self._passed = passed if ready is None else [*passed, ready]
         self._boot_id = _boot_id()
         self._started_at = time.time()
         self._epoll = select.epoll()
@@ -55,7 +57,7 @@ class Keeper:
         self._status: int | None = None
         self._signals: list[int] = []
         self._asked: list[int] = []
-        for fd in [*passed, *([] if ready is None else [ready])]:
+        for fd in self._passed:
             os.set_inheritable(fd, False)
         self._wakeup = self._catch_signals()
 
@@ -83,8 +85,6 @@ class Keeper:
             for report in self._children.settle(now):
                 self._report(report)
             self._tend(now)
-        if self._ready is not None:
-            os.close(self._ready)
         return self._status
 
     def _catch_signals(self) -> int:
@@ -153,8 +153,7 @@ class Keeper:
                 case "up":
                     self._up = True
                     if self._ready is not None:
-                        os.close(self._ready)
-                        self._ready = None
+                        os.dup2(self._devnull, self._ready, inheritable=False)
                 case "quit":
                     self._quit = int(order["status"]) & 0xFF
                 case unknown:
@@ -170,7 +169,7 @@ class Keeper:
         if self._due is not None and now >= self._due:
             self._due = None
             if self._link is None:
-                self._start_launcher(now)
+                self._start_launcher()
             else:
                 log(f"launcher {self._link.pid} closed its socket and did not end; killing it")
                 self._link.kill()
@@ -182,13 +181,13 @@ class Keeper:
             (self._epoll.modify if self._watched else self._epoll.register)(self._link.fd, wanted)
             self._watched = wanted
 
-    def _start_launcher(self, now: float) -> None:
-        self._starts += 1
+    def _start_launcher(self) -> None:
         try:
-            link = Link(self._argv, self._passed if self._ready is None else [*self._passed, self._ready])
+            link = Link(self._argv, self._passed)
         except OSError as error:
             self._plan(f"launcher did not start ({error})", 0.0, 127 if error.errno == errno.ENOENT else 126)
             return
+        self._starts += 1
         hello = encode(
             {
                 "event": "hello",
@@ -217,7 +216,7 @@ class Keeper:
         while self._orders:
             self._carry_out(self._orders.popleft())
         code = os.waitstatus_to_exitcode(status)
-        how = f"exited with status {code}" if code >= 0 else f"was killed by {_signal_name(-code)}"
+        how = f"exited with status {code}" if code >= 0 else f"was killed by signal {-code} ({signal.strsignal(-code)})"
         lived = time.monotonic() - link.started_at
         self._plan(f"launcher {link.pid} {how}", lived, code if code >= 0 else 128 - code)
 
@@ -247,13 +246,6 @@ def log(line: str) -> None:
             os.write(2, f"relaunch keeper: {line}\n".encode("utf-8", "backslashreplace"))
     except OSError:
         pass
-
-
-def _signal_name(number: int) -> str:
-    try:
-        return signal.Signals(number).name
-    except ValueError:
-        return f"signal {number}"
 
 
 def _boot_id() -> str:
