@@ -1,6 +1,6 @@
-"""How long `launch list`, `submit` and `stop` take as whole processes, against `python -c pass` of the same interpreter.
+"""How long `launch list`, `submit` and `stop` take as whole processes, against `python -c pass` of the same Python.
 
-Eight jobs are up. The runs are interleaved, so that a noisy machine is as noisy for each; only the ratios mean something.
+Eight jobs are up. The runs are interleaved, so that a noisy machine is as noisy for each: only the ratios mean much.
 The bound is on the ratio of the medians.
 """
 

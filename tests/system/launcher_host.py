@@ -1,0 +1,166 @@
+"""A launcher in a private place: real processes, real sockets, nothing of the user's own touched.
+
+Knows how to start one, drive it by its command, wait for what nothing announces, and prove that nothing is left.
+"""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, TypeVar
+
+LAUNCH = Path(sys.executable).with_name("launch")
+DEADLINE_S = 20.0
+COMMAND_S = 30.0
+_LOOK_S = 0.005
+
+Value = TypeVar("Value")
+
+
+def wait_for(condition: Callable[[], Value], timeout_s: float = DEADLINE_S, what: str = "") -> Value:
+    """The first true value of a condition that nothing announces; fails by name after the deadline."""
+    end = time.monotonic() + timeout_s
+    while not (value := condition()):
+        assert time.monotonic() < end, f"{what or condition}: not within {timeout_s} s"
+        time.sleep(_LOOK_S)
+    return value
+
+
+class Host:
+    """A private runtime and state directory, and the launcher that serves there.
+
+    Attributes:
+        place: Where both directories are; short, since a socket's path has at most 107 bytes.
+        env: The environment of every command.
+    """
+
+    def __init__(self) -> None:
+        self.place = Path(tempfile.mkdtemp(prefix="rl-", dir="/tmp"))
+        self.env = {name: value for name, value in os.environ.items() if not name.startswith(("XDG_", "LAUNCH_"))}
+        self.env |= {"XDG_RUNTIME_DIR": f"{self.place}/run", "XDG_STATE_HOME": f"{self.place}/state"}
+
+    @property
+    def socket(self) -> Path:
+        """The launcher's socket."""
+        return self.place / "run" / "relaunch" / "launcher.sock"
+
+    @property
+    def state(self) -> Path:
+        """The launcher's state directory."""
+        return self.place / "state" / "relaunch" / os.uname().nodename
+
+    def launch(
+        self,
+        *args: str,
+        check: bool = True,
+        input: str | None = None,  # noqa: A002 - as subprocess.run has it
+        cwd: Path | None = None,
+        env: dict[str, str] | None = None,
+    ) -> subprocess.CompletedProcess[str]:
+        """Run ``launch`` to its end.
+
+        Args:
+            args: What follows ``launch``.
+            check: Fail the test, and show what it said, where it does not exit with 0.
+            input: Its standard input.
+            cwd: Where it runs.
+            env: On top of the host's environment.
+        """
+        done = subprocess.run(
+            [LAUNCH, *args],
+            env=self.env | (env or {}),
+            input=input,
+            stdin=subprocess.DEVNULL if input is None else None,
+            capture_output=True,
+            text=True,
+            errors="surrogateescape",
+            timeout=COMMAND_S,
+            cwd=cwd,
+            check=False,
+        )
+        assert done.returncode == 0 or not check, (
+            f"launch {' '.join(args)} exited with {done.returncode}: {done.stderr}"
+        )
+        return done
+
+    def popen(self, *args: str, **options: Any) -> subprocess.Popen[str]:
+        """Start ``launch`` and go on; its output is piped unless told otherwise."""
+        settings = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+        return subprocess.Popen([str(LAUNCH), *args], env=self.env, **(settings | options))
+
+    def serve(self) -> None:
+        """Start the launcher; returns once it answers."""
+        self.launch("serve", "--background")
+
+    def status(self) -> dict[str, Any]:
+        """What the launcher says of itself."""
+        status: dict[str, Any] = json.loads(self.launch("status", "--json").stdout)
+        return status
+
+    @property
+    def launcher_pid(self) -> int:
+        """The launcher that answers now."""
+        return int(self.status()["launcher_pid"])
+
+    @property
+    def keeper_pid(self) -> int:
+        """The keeper of the launcher that answers now."""
+        return int(self.status()["keeper_pid"])
+
+    def jobs(self, *patterns: str) -> dict[str, dict[str, Any]]:
+        """The jobs by label, as ``launch list --json`` tells them."""
+        return {job["label"]: job for job in json.loads(self.launch("list", "--json", *patterns).stdout)}
+
+    def job(self, label: str) -> dict[str, Any]:
+        """One job, as ``launch list --json`` tells it."""
+        return self.jobs(label)[label]
+
+    def events(self, *args: str) -> list[dict[str, Any]]:
+        """The journal's events, as ``launch events --json`` tells them."""
+        return [json.loads(line) for line in self.launch("events", "--json", *args).stdout.splitlines()]
+
+    def wait_for(self, condition: Callable[[], Value], timeout_s: float = DEADLINE_S, what: str = "") -> Value:
+        """The first true value of a condition that nothing announces; fails by name after the deadline."""
+        return wait_for(condition, timeout_s, what)
+
+    def processes(self) -> list[int]:
+        """Every living process with this host's environment: launcher, keeper and jobs with their children."""
+        mark = f"XDG_STATE_HOME={self.place}/state".encode()
+        found = []
+        for entry in os.listdir("/proc"):
+            if entry.isdecimal() and int(entry) != os.getpid():
+                with suppress(OSError):
+                    if mark in Path(f"/proc/{entry}/environ").read_bytes().split(b"\0") and alive(int(entry)):
+                        found.append(int(entry))
+        return found
+
+    def end(self) -> None:
+        """Shut down whatever serves, and prove that nothing is left; what is left is ended, and the test fails."""
+        try:
+            self.launch("shutdown", check=False)
+            wait_for(lambda: not self.processes(), what=f"processes left: {self.processes()}")
+        finally:
+            for pid in self.processes():
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+            shutil.rmtree(self.place, ignore_errors=True)
+
+
+def alive(pid: int) -> bool:
+    """Whether a process is there and no zombie."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+def children(pid: int) -> Sequence[int]:
+    """The children that a process has now."""
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
