@@ -36,6 +36,8 @@ def run(arguments: Arguments) -> int:
         try:
             call = events(arguments["patterns"], since=since, since_at=since_at, count=count, follow=follow)
             for batch in client.stream(call):
+                if not batch:  # the last reply, which may be empty
+                    continue
                 write("".join(map(show, batch)))
                 since, since_at, count = _after(batch[-1]), None, None
                 in_order = False
@@ -119,8 +121,8 @@ def _details(data: Wire) -> str:
         value = (exit_data or {}).get(name, data.get(name))
         if value is not None:
             words.append(str(value) if name in ("reason", "message") else f"{name} {value}")
-    if data.get("retry_in_s") is not None:
-        words.append(f"starts again in {length(data['retry_in_s'])}")
+    if data.get("restart_in_s") is not None:
+        words.append(f"starts again in {length(data['restart_in_s'])}" if data["restart_in_s"] else "starts again")
     if isinstance(data.get("argv"), list) and not words[1:]:
         words.append(command_line(data["argv"]))
     return ", ".join(words)
