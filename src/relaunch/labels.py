@@ -44,9 +44,9 @@ def is_pattern(text: str) -> bool:
 
 @lru_cache(maxsize=256)
 def compile_pattern(pattern: str) -> Callable[[str], bool]:
-    """A predicate over labels for a glob: ``*`` any run (``/`` too), ``?`` any one, ``[ab]``, ``[a-z]``, ``[!a]`` a set.
+    """A predicate over labels for a glob.
 
-    A pattern without these characters matches exactly itself.
+    ``*`` is any run (``/`` too), ``?`` any one, ``[ab]``, ``[a-z]``, ``[!a]`` a set. A pattern without these characters matches exactly itself.
 
     Raises:
         BadPattern: Empty, an unclosed ``[``, an empty set or a reversed range.
@@ -55,20 +55,24 @@ def compile_pattern(pattern: str) -> Callable[[str], bool]:
         raise BadPattern("an empty pattern matches nothing; use '*' for every label")
     if len(pattern) > LABEL_BYTES_MAX:
         raise BadPattern(f"pattern {pattern[:40]!r}... is longer than any label ({LABEL_BYTES_MAX})")
-    out, rest = [], pattern
+    runs, rest = [""], pattern
     while rest:
         head, rest = rest[0], rest[1:]
         if head == "*":
-            out.append(".*")
+            runs.append("")
             rest = rest.lstrip("*")
         elif head == "?":
-            out.append(".")
+            runs[-1] += "."
         elif head == "[":
             piece, rest = _character_set(pattern, rest)
-            out.append(piece)
+            runs[-1] += piece
         else:
-            out.append(re.escape(head))
-    expression = re.compile("".join(out), re.DOTALL)
+            runs[-1] += re.escape(head)
+    # What stands between two stars is taken where it is first found, and never again elsewhere (an atomic group): no
+    # pattern takes time that grows with more than the product of both lengths.
+    first, *middle = runs
+    last = f".*{middle.pop()}" if middle else ""
+    expression = re.compile(first + "".join(f"(?>.*?{run})" for run in middle) + last, re.DOTALL)
     return lambda label: expression.fullmatch(label) is not None
 
 
