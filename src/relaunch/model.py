@@ -20,6 +20,7 @@ LIMIT_NAMES = frozenset(
     "as core cpu data fsize memlock msgqueue nice nofile nproc rss rtprio rttime sigpending stack".split()
 )
 _ENV_NAME = re.compile(r"[^=\0]+")
+_BOUND_MAX = 2**63 - 1
 _DURATION_S_MAX = 10 * 365 * 86400.0
 
 Wire = dict[str, Any]
@@ -33,12 +34,19 @@ def signal_number(name: object) -> int:
         BadSignal: This host knows no such signal.
     """
     text = str(name).upper()
-    if text.isdecimal() and 0 < int(text) < signal.NSIG:
-        return int(text)
+    number = _decimal(text)
+    if number is not None and 0 < number < signal.NSIG:
+        return number
     known = signal.Signals.__members__.get(text if text.startswith("SIG") else f"SIG{text}")
     if known is None:
-        raise BadSignal(f"no signal is called {str(name)[:40]!r}; give a name such as TERM or a number below {signal.NSIG}")
+        text = str(name)[:40]
+        raise BadSignal(f"no signal is called {text!r}; give a name such as TERM or a number below {signal.NSIG}")
     return int(known)
+
+
+def _decimal(text: str) -> int | None:
+    """The number that plain digits stand for; a length is given that ``int`` takes no exception to."""
+    return int(text) if text.isascii() and text.isdecimal() and len(text) <= len(str(_BOUND_MAX)) else None
 
 
 def signal_name(number: int) -> str:
@@ -114,9 +122,10 @@ def _signal(value: object) -> str:
 def _bound(text: str) -> int | None:
     if text in ("infinity", "unlimited"):
         return None
-    if not text.isdecimal() or int(text) > 2**63 - 1:
-        raise BadSpec(f"has {text!r} where a whole number or 'infinity' belongs")
-    return int(text)
+    number = _decimal(text)
+    if number is None or number > _BOUND_MAX:
+        raise BadSpec(f"has {text[:40]!r} where a whole number or 'infinity' belongs")
+    return number
 
 
 def parse_limit(name: str, text: object) -> Limit:
