@@ -6,8 +6,8 @@ Rules, each a clause of docs/protocol.md:
     3. A job that was asked to stop is never started again by that same life (S5).
     4. KILL follows the stop signal after the grace, and goes to the whole tree (S4).
 
-``now`` is CLOCK_BOOTTIME in seconds, so that a deadline outlives the launcher that set it. Refuses to know of processes,
-clocks, journals and callers.
+``now`` is CLOCK_BOOTTIME in seconds, so that a deadline outlives the launcher that set it. Refuses to know of
+processes, clocks, journals and callers.
 """
 
 from dataclasses import dataclass, replace
@@ -19,6 +19,8 @@ SIGKILL = 9
 # How long the kernel may take to end a tree after KILL before its stop is said to have failed. A process in an
 # uninterruptible wait takes as long as the device it waits for.
 SURVIVAL_S = 5.0
+# A start that fails is not tried again sooner, even where the throttle is 0.
+RETRY_S_MIN = 1.0
 
 Why = Literal["stopped", "shutdown"]
 
@@ -43,7 +45,7 @@ class Starting:
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """The program has been executed."""
+    """The program has been executed, by ``since`` at the latest."""
 
     pid: int
     ticks: int
@@ -185,7 +187,7 @@ class Job:
         state: What is.
         run: Number of its current or last start, from 1.
         restarts: Starts that followed an end.
-        started_at: Wall time at which the last run began, None before the first.
+        started_at: Wall time at which its program was executed, None where it has not been in this run.
         exit: How the last run ended, None before the first end.
         adopted: Whether the keeper is not the parent of this run's first process.
     """
@@ -260,19 +262,49 @@ def deadline(job: Job) -> float | None:
             assert_never(job.state)
 
 
+def restored(job: Job, now: float) -> Job:
+    """The job as a new launcher takes it up from the journal.
+
+    Its times may be of an earlier boot of the host, whose clock meant nothing here: none may lie further ahead than it
+    could if it were of this one.
+    """
+    state = job.state
+    match state:
+        case Starting(since=since) | Running(since=since) | Stopping(since=since) if since > now:
+            return replace(job, state=replace(state, since=now))
+        case Ending(started=started) if started > now:
+            return replace(job, state=replace(state, started=now))
+        case Backoff(retry_at=retry_at) if retry_at > now + _retry_s(job.spec):
+            return replace(job, state=Backoff(now + _retry_s(job.spec)))
+        case _:
+            return job
+
+
+def signal_due(job: Job) -> int:
+    """The signal that a stop under way has come to."""
+    state = job.state
+    if isinstance(state, Stopping | Ending):
+        if state.killed:
+            return SIGKILL
+        if state.ask is not None:
+            return state.ask.signal
+    return job.spec.stop_signal_number
+
+
 def _starting(job: Job, state: Starting, event: Event, now: float, at: float) -> Step:
     match event:
         case Spawned(pid=pid, ticks=ticks, adopted=adopted):
-            up = replace(job, state=Running(pid, ticks, state.since), started_at=at, adopted=adopted)
+            running = Running(pid, ticks, now)
+            up = replace(job, state=running, started_at=at, adopted=adopted)
             record = Record("started", {"pid": pid})
             if state.ask is None:
                 return up, (record,)
-            stopped, effects = _stop(up, Running(pid, ticks, state.since), state.ask, now)
+            stopped, effects = _stop(up, running, state.ask, now)
             return stopped, (record, *effects)
         case SpawnFailed(exit=failure):
             return _start_failed(job, state, failure, now)
         case Exited():
-            return _exited(job, state.since, state.ask, None, event, now)
+            return _exited(job, now, state.ask, None, event, now)  # it may have begun at any moment up to now
         case StopAsked(ask=ask) | RestartAsked(ask=ask):
             return replace(job, state=replace(state, ask=ask)), ()
         case TreeGone() | Tick():
@@ -300,9 +332,7 @@ def _stopping(job: Job, state: Stopping, event: Event, now: float) -> Step:
         case Exited():
             return _exited(job, state.since, state.ask, state, event, now)
         case StopAsked(ask=ask) | RestartAsked(ask=ask):
-            kill_at = _sooner(state.kill_at, _kill_at(ask, now))
-            job = replace(job, state=replace(state, ask=ask, kill_at=kill_at))
-            return job, (SignalTree(SIGKILL if state.killed else ask.signal),)
+            return _stop_again(job, state, ask, now)
         case Tick():
             return _tick_tree(job, state, now)
         case Spawned(adopted=adopted):
@@ -318,9 +348,9 @@ def _ending(job: Job, state: Ending, event: Event, now: float) -> Step:
         case TreeGone():
             return _after(job, state.started, state.ask, now)
         case StopAsked(ask=ask) | RestartAsked(ask=ask):
-            kill_at = _sooner(state.kill_at, _kill_at(ask, now))
-            job = replace(job, state=replace(state, ask=ask, kill_at=kill_at))
-            return job, (SignalTree(SIGKILL if state.killed else ask.signal),)
+            after, effects = _stop_again(job, state, ask, now)
+            withdrawn = _starts_again(job, state.ask) and not ask.restart
+            return after, (Record("cancelled", {"why": ask.why}), *effects) if withdrawn else effects
         case Tick():
             return _tick_tree(job, state, now)
         case Spawned() | SpawnFailed() | Exited():
@@ -354,7 +384,8 @@ def _finished(job: Job, event: Event, now: float) -> Step:
 
 
 def _start(job: Job, now: float) -> Step:
-    job = replace(job, state=Starting(now), run=job.run + 1, restarts=job.restarts + 1, adopted=False)
+    run, restarts = job.run + 1, job.restarts + 1
+    job = replace(job, state=Starting(now), run=run, restarts=restarts, started_at=None, adopted=False)
     return job, (Record("starting", {}), Spawn(job.run))
 
 
@@ -362,6 +393,16 @@ def _stop(job: Job, state: Running, ask: Ask, now: float) -> Step:
     stopping = Stopping(state.pid, state.ticks, state.since, ask, _kill_at(ask, now), killed=ask.signal == SIGKILL)
     record = Record("stopping", {"pid": state.pid, "why": ask.why, "restart": ask.restart})
     return replace(job, state=stopping), (record, SignalTree(ask.signal))
+
+
+def _stop_again(job: Job, state: Stopping | Ending, ask: Ask, now: float) -> Step:
+    """A stop during a stop: the sooner KILL counts, and the last word on what follows the end."""
+    if state.killed or ask.signal != SIGKILL:
+        due = now + SURVIVAL_S if state.killed else _kill_at(ask, now)
+        state = replace(state, ask=ask, kill_at=_sooner(state.kill_at, due))
+    else:
+        state = replace(state, ask=ask, kill_at=_kill_at(ask, now), killed=True)
+    return replace(job, state=state), (SignalTree(SIGKILL if state.killed else ask.signal),)
 
 
 def _kill_at(ask: Ask, now: float) -> float | None:
@@ -384,43 +425,44 @@ def _tick_tree(job: Job, state: Stopping | Ending, now: float) -> Step:
     return replace(job, state=replace(state, kill_at=None)), (Record("survived", {}),)
 
 
-def _exited(
-    job: Job, started: float, ask: Ask | None, stopping: Stopping | None, event: Exited, now: float
-) -> Step:
+def _exited(job: Job, started: float, ask: Ask | None, stopping: Stopping | None, event: Exited, now: float) -> Step:
     asked = ask.why if ask else None
     end = Exit.from_wait(event.status, at=event.at, usage=event.usage, asked=asked)
     job = replace(job, exit=end)
     if not event.leftover:
         after, effects = _after(job, started, ask, now)
         return after, (Record("exited", {"pid": event.pid, **_told(after, end, ask, now)}), *effects)
-    first_signal = ask.signal if ask else job.spec.stop_signal_number
-    kill_at = stopping.kill_at if stopping else _grace_end(job.spec, now)
-    killed = stopping is not None and stopping.killed
+    stop = ask or Ask(job.spec.stop_signal_number, job.spec.stop_timeout_s or None, "stopped")
+    kill_at = stopping.kill_at if stopping else _kill_at(stop, now)
+    killed = stopping.killed if stopping else stop.signal == SIGKILL
     job = replace(job, state=Ending(started, ask, kill_at, killed))
     told = _told(_after(job, started, ask, now)[0], end, ask, now)
-    return job, (Record("exited", {"pid": event.pid, **told}), SignalTree(SIGKILL if killed else first_signal))
-
-
-def _grace_end(spec: JobSpec, now: float) -> float | None:
-    return now + spec.stop_timeout_s if spec.stop_timeout_s else None
+    return job, (Record("exited", {"pid": event.pid, **told}), SignalTree(SIGKILL if killed else stop.signal))
 
 
 def _after(job: Job, started: float, ask: Ask | None, now: float) -> Step:
     """What follows an end: nothing, the next start at once, or the next start later."""
-    if ask is not None:
-        return _start(job, now) if ask.restart else (replace(job, state=Finished()), ())
-    if not job.spec.keep_alive:
+    if not _starts_again(job, ask):
         return replace(job, state=Finished()), ()
-    retry_at = started + job.spec.throttle_s
+    retry_at = started + job.spec.throttle_s if ask is None else now
     return _start(job, now) if retry_at <= now else (replace(job, state=Backoff(retry_at)), ())
+
+
+def _starts_again(job: Job, ask: Ask | None) -> bool:
+    return job.spec.keep_alive if ask is None else ask.restart
 
 
 def _start_failed(job: Job, state: Starting, failure: Exit, now: float) -> Step:
     """A first start that fails is refused; a later one of a kept job is tried again."""
-    again = job.spec.keep_alive and job.run > 1 and state.ask is None
-    after: State = Backoff(now + max(job.spec.throttle_s, 1.0)) if again else Finished()
+    ask = None if state.ask is None or state.ask.restart else state.ask
+    again = job.spec.keep_alive and job.run > 1 and ask is None
+    after: State = Backoff(now + _retry_s(job.spec)) if again else Finished()
     job = replace(job, state=after, exit=failure)
-    return job, (Record("start-failed", _told(job, failure, state.ask, now)),)
+    return job, (Record("start-failed", _told(job, failure, ask, now)),)
+
+
+def _retry_s(spec: JobSpec) -> float:
+    return max(spec.throttle_s, RETRY_S_MIN)
 
 
 def _told(after: Job, end: Exit, ask: Ask | None, now: float) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """Varlink's framing, sans-IO: bytes in, messages out.
 
-Messages are JSON objects, each ended by one NUL byte (https://varlink.org/Wire-Protocol). Knows the bound on a message's size.
-Refuses to know what a message says, who sent it, and how bytes travel.
+Messages are JSON objects, each ended by one NUL byte (https://varlink.org/Wire-Protocol). Knows the bound on a
+message's size. Refuses to know what a message says, who sent it, and how bytes travel.
 """
 
 import json
