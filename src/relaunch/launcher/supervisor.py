@@ -22,7 +22,7 @@ from relaunch.labels import is_pattern, select
 from relaunch.launcher.journal import Journal, NewEvent, Write
 from relaunch.launcher.keeper_link import KeeperLink
 from relaunch.launcher.output import Outputs
-from relaunch.launcher.trees import Process, Root, Trees
+from relaunch.launcher.trees import Process, Root, Trees, read_stat
 from relaunch.model import Exit, JobSpec
 
 FINISHED_MAX = 1_000
@@ -49,12 +49,14 @@ class Supervisor:
         self.jobs: dict[str, Job] = {}
         self.first_pids: set[int] = set()
         self.trees = Trees(0, self.first_pids)
+        self._keeper_pid = 0
         self.closing = False
         self._journal = journal
         self._link = link
         self._outputs = outputs
         self._socket_path = socket_path
         self._labels: dict[str, str] = {}
+        self._ordered: set[str] = set()
         self._watchers: dict[str, list[tuple[Watcher, asyncio.Future[Job]]]] = {}
         self._deadlines: list[tuple[float, str]] = []
         self._timer: asyncio.TimerHandle | None = None
@@ -170,6 +172,7 @@ class Supervisor:
 
     def keeper_is(self, pid: int) -> None:
         """Told once, before any report: who adopts orphans."""
+        self._keeper_pid = pid
         self.trees = Trees(pid, self.first_pids)
 
     def reported(self, reports: list[Message]) -> None:
@@ -183,9 +186,9 @@ class Supervisor:
                 continue
             match report["event"]:
                 case "spawned":
-                    adopted = isinstance(job.state, core.Running | core.Stopping)
-                    self._apply(job, core.Spawned(report["pid"], report["ticks"], adopted))
+                    self._apply(job, core.Spawned(report["pid"], report["ticks"], self._is_adopted(job, report)))
                 case "failed":
+                    self._ordered.discard(report["key"])
                     self._apply(job, core.SpawnFailed(start_failure(report)))
                 case "exited":
                     orphans = self.trees.orphans() if orphans is None else orphans
@@ -196,6 +199,14 @@ class Supervisor:
         leftover = bool((orphans or job.adopted) and self.trees.members(_root(job, alive=False), orphans))
         event = core.Exited(report["pid"], report["status"], report["at"], report["usage"], leftover)
         self._apply(job, event, forget=report.get("key"))
+
+    def _is_adopted(self, job: Job, report: Message) -> bool:
+        """Whether the keeper is not the parent, so that orphans of the tree do not fall to it either."""
+        if report["key"] in self._ordered:
+            self._ordered.discard(report["key"])
+            return False
+        stat = read_stat(report["pid"])
+        return job.adopted if stat is None else stat[0] != self._keeper_pid
 
     def restore(self, job: Job) -> None:
         """Take in a job as the journal had it, without any effect."""
@@ -224,6 +235,7 @@ class Supervisor:
             "LAUNCH_JOB_LABEL": spec.label,
             "LAUNCH_JOB_SOCKET": self._socket_path,
         }
+        self._ordered.add(key_of(job))
         self._link.order(
             "spawn",
             key=key_of(job),
