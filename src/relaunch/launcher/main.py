@@ -19,7 +19,7 @@ from typing import Any
 
 from relaunch import __version__
 from relaunch.core import supervision as core
-from relaunch.core.document import from_document
+from relaunch.core.document import from_document, to_document
 from relaunch.core.supervision import Job
 from relaunch.errors import RelaunchError
 from relaunch.keeper.wire import Message
@@ -29,7 +29,7 @@ from relaunch.launcher.journal import Journal, NewEvent, Write
 from relaunch.launcher.keeper_link import KeeperLink
 from relaunch.launcher.kernel import die_with_parent
 from relaunch.launcher.output import Outputs
-from relaunch.launcher.recovery import recover
+from relaunch.launcher.recovery import from_before_boot, recover
 from relaunch.launcher.server import Server
 from relaunch.launcher.supervisor import Supervisor, boottime
 from relaunch.places import make_private
@@ -100,15 +100,20 @@ class Launcher:
             "died": hello["launcher_died"],
         }
         kind = "launcher.started" if hello["launcher_starts"] == 1 else "launcher.restarted"
-        journal.write(Write([_event(kind, started)], {}, lambda _: None))
+        same_boot = journal.previous_boot_id in (None, hello["boot_id"])
+        jobs, documents = _jobs(journal), {}
+        if not same_boot:
+            jobs = [from_before_boot(job, boottime()) for job in jobs]
+            documents = {job.id: json.dumps(to_document(job)) for job in jobs}
+        # In one commit with the first event of this boot: who reads that one takes these for jobs of this boot.
+        journal.write(Write([_event(kind, started)], documents, lambda _: None))
         if journal.set_aside:
             log.warning("the journal could not be used and was set aside as %s", journal.set_aside)
             journal.write(Write([_event("journal.reset", {"set_aside": journal.set_aside})], {}, lambda _: None))
-        same_boot = journal.previous_boot_id in (None, hello["boot_id"])
         recover(
             supervisor,
             self._link,
-            _jobs(journal),
+            jobs,
             hello,
             same_boot=same_boot,
             socket_path=self._options.socket,

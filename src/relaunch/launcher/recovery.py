@@ -8,6 +8,8 @@ job, never left a stranger. Refuses to decide what follows an end: that is ``cor
 import os
 import time
 from collections.abc import Iterable
+from dataclasses import replace
+from typing import NamedTuple, assert_never
 
 from relaunch.core import supervision as core
 from relaunch.core.supervision import Job
@@ -18,6 +20,17 @@ from relaunch.launcher.keeper_link import KeeperLink
 from relaunch.launcher.supervisor import Supervisor, boottime, key_of
 from relaunch.launcher.trees import all_pids, environment_of, read_stat
 from relaunch.model import JobSpec
+
+# No process has started before its host did.
+_NOBODY_TICKS = -1
+
+
+class _Marked(NamedTuple):
+    """A process that carries the marks of one of this launcher's jobs."""
+
+    pid: int
+    ticks: int
+    key: str
 
 
 def recover(
@@ -36,10 +49,12 @@ def recover(
     held: dict[str, list[Message]] = {}
     for report in hello["children"]:
         held.setdefault(report["key"], []).append(report)
-    jobs = sorted(jobs, key=lambda job: job.submitted_at)
+    marked = _marked(socket_path) if same_boot else []
+    marked_ids = {process.key.partition(".")[0] for process in marked}
+    jobs = [_in_hand(job, marked_ids) for job in sorted(jobs, key=lambda job: job.submitted_at)]
     for job in jobs:
         supervisor.restore(job)
-    survivors = _survivors(socket_path) if same_boot else {}
+    survivors = _survivors(marked)
     for job in jobs:
         key = key_of(job)
         if key in held:
@@ -80,18 +95,50 @@ def _is_there(process: tuple[int, int]) -> bool:
     return stat is not None and stat[1] == process[1]
 
 
-def _survivors(socket_path: str) -> dict[str, tuple[int, int]]:
-    """The first processes (leaders of their session, the oldest) of this launcher's jobs, by the keeper's key."""
-    found: dict[str, tuple[int, int]] = {}
+def from_before_boot(job: Job, now: float) -> Job:
+    """A job as an earlier boot of the host left it: no process is left of it, and its last start was before this boot.
+
+    The clock of an earlier boot means nothing now, and its process ids are others' by now.
+    """
+    match job.state:
+        case core.Starting():
+            return replace(job, state=replace(job.state, since=0.0))
+        case core.Running() | core.Stopping():
+            return replace(job, state=replace(job.state, since=0.0, ticks=_NOBODY_TICKS))
+        case core.Ending():
+            return replace(job, state=replace(job.state, started=0.0))
+        case core.Backoff():
+            return replace(job, state=core.Backoff(now))
+        case core.Finished():
+            return job
+        case _:
+            assert_never(job.state)
+
+
+def _in_hand(job: Job, marked_ids: set[str]) -> Job:
+    """The job, adopted if what is left of it may have been another keeper's; a report can tell better."""
+    if isinstance(job.state, core.Backoff | core.Finished):
+        return job
+    return replace(job, adopted=job.id in marked_ids)
+
+
+def _marked(socket_path: str) -> list[_Marked]:
+    """Every process of this launcher's jobs."""
+    found = []
     for pid in all_pids():
         env = environment_of(pid)
-        if env.get(b"LAUNCH_JOB_SOCKET") != os.fsencode(socket_path):
-            continue
-        stat = read_stat(pid)
-        key = os.fsdecode(env.get(b"LAUNCH_JOB_ID", b"") + b"." + env.get(b"LAUNCH_JOB_RUN", b""))
-        if stat is None or not _leads_session(pid) or (key in found and found[key][1] <= stat[1]):
-            continue
-        found[key] = pid, stat[1]
+        if env.get(b"LAUNCH_JOB_SOCKET") == os.fsencode(socket_path) and (stat := read_stat(pid)):
+            key = os.fsdecode(env.get(b"LAUNCH_JOB_ID", b"") + b"." + env.get(b"LAUNCH_JOB_RUN", b""))
+            found.append(_Marked(pid, stat[1], key))
+    return found
+
+
+def _survivors(marked: list[_Marked]) -> dict[str, tuple[int, int]]:
+    """The first processes (leaders of their session, the oldest) of this launcher's jobs, by the keeper's key."""
+    found: dict[str, tuple[int, int]] = {}
+    for pid, ticks, key in marked:
+        if _leads_session(pid) and (key not in found or ticks < found[key][1]):
+            found[key] = pid, ticks
     return found
 
 
