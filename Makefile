@@ -15,7 +15,7 @@ DEBIAN_PACKAGES :=
 BENCHMARKS := cli_latency submit_throughput footprint
 
 BIN := .venv/bin
-TYPED := $(wildcard src tests benchmarks)
+TYPED := $(wildcard src tests benchmarks examples)
 
 export PYTHON
 .SILENT:
@@ -43,7 +43,7 @@ bench: setup-dev
 
 clean:
 	rm -rf .venv dist .coverage .coverage.* .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
-	find src tests benchmarks -name __pycache__ -prune -exec rm -rf {} + 2>/dev/null || true
+	find src tests benchmarks examples -name __pycache__ -prune -exec rm -rf {} + 2>/dev/null || true
 
 # Compiled each time and not left to the first import: that would not write it down under PYTHONDONTWRITEBYTECODE, and
 # the command would compile itself at every start.
