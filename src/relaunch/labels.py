@@ -46,7 +46,8 @@ def is_pattern(text: str) -> bool:
 def compile_pattern(pattern: str) -> Callable[[str], bool]:
     """A predicate over labels for a glob.
 
-    ``*`` is any run (``/`` too), ``?`` any one, ``[ab]``, ``[a-z]``, ``[!a]`` a set. A pattern without these characters matches exactly itself.
+    ``*`` is any run (``/`` too), ``?`` any one, ``[ab]``, ``[a-z]``, ``[!a]`` a set. A pattern without these
+    characters matches exactly itself.
 
     Raises:
         BadPattern: Empty, an unclosed ``[``, an empty set or a reversed range.

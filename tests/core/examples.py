@@ -1,0 +1,94 @@
+"""What hypothesis draws from: specs, exits, and jobs in every state.
+
+Knows the model's fields and their bounds, as a user would. Refuses to know how they are parsed and stored.
+"""
+
+import string
+from typing import Any
+
+from hypothesis import settings
+from hypothesis import strategies as st
+
+from relaunch.core.supervision import Ask, Backoff, Ending, Finished, Job, Running, Starting, Stopping
+from relaunch.model import LIMIT_NAMES, Exit, JobSpec
+
+# The same examples at each run, and no failure because a machine was busy.
+repeatable = settings(deadline=None, derandomize=True, max_examples=25, database=None)
+
+parts = st.text(string.ascii_letters + string.digits + "._-@:+=~", min_size=1, max_size=12).filter(
+    lambda part: part not in (".", "..")
+)
+labels = st.lists(parts, min_size=1, max_size=4).map("/".join).filter(lambda label: not label.startswith("-"))
+texts = st.text(st.characters(exclude_characters="\0", codec="utf-8"), max_size=8)
+names = texts.filter(bool)
+durations = st.floats(0, 10 * 365 * 86400)
+times = st.floats(0, 4e9)
+bounds = st.one_of(st.none(), st.integers(0, 2**63 - 1))
+
+
+def ordered(pair: tuple[int | None, int | None]) -> tuple[int | None, int | None]:
+    low, high = sorted(pair, key=lambda bound: (bound is None, bound or 0))
+    return low, high
+
+
+env_names = names.filter(lambda name: "=" not in name and not name.startswith("LAUNCH_JOB_"))
+optional_fields: dict[str, st.SearchStrategy[Any]] = {
+    "program": names,
+    "env": st.dictionaries(env_names, texts, max_size=3),
+    "cwd": names,
+    "stdin": names,
+    "stdout": names,
+    "stderr": names,
+    "keep_alive": st.booleans(),
+    "throttle_s": durations,
+    "stop_timeout_s": durations,
+    "stop_signal": st.sampled_from("TERM INT KILL HUP USR1 RTMIN 40".split()),
+    "umask": st.integers(0, 0o777),
+    "nice": st.integers(-20, 19),
+    "limits": st.dictionaries(st.sampled_from(sorted(LIMIT_NAMES)), st.tuples(bounds, bounds).map(ordered), max_size=3),
+    "output_bytes_max": st.integers(4096, 2**50),
+}
+argvs = st.tuples(names, st.lists(texts, max_size=3)).map(lambda words: (words[0], *words[1]))
+required_fields: dict[str, st.SearchStrategy[Any]] = {"label": labels, "argv": argvs}
+specs = st.fixed_dictionaries(required_fields, optional=optional_fields).map(lambda found: JobSpec(**found))
+
+usages = st.none() | st.fixed_dictionaries({"user_s": durations, "system_s": durations, "rss_bytes_max": durations})
+exits = st.builds(
+    Exit,
+    reason=st.sampled_from("exited crashed stopped shutdown start-failed unknown".split()),
+    code=st.none() | st.integers(0, 255),
+    signal=st.none() | st.sampled_from(["TERM", "SEGV"]),
+    core_dumped=st.booleans(),
+    message=st.none() | texts,
+    at=times,
+    usage=usages,
+)
+
+pids = st.integers(1, 2**22)
+asks = st.builds(
+    Ask,
+    signal=st.integers(1, 64),
+    grace_s=st.none() | durations,
+    why=st.sampled_from(["stopped", "shutdown"]),
+    restart=st.booleans(),
+)
+states = st.one_of(
+    st.builds(Starting, since=times, ask=st.none() | asks),
+    st.builds(Running, pid=pids, ticks=pids, since=times),
+    st.builds(Stopping, pid=pids, ticks=pids, since=times, ask=asks, kill_at=st.none() | times, killed=st.booleans()),
+    st.builds(Ending, started=times, ask=st.none() | asks, kill_at=st.none() | times, killed=st.booleans()),
+    st.builds(Backoff, retry_at=times),
+    st.just(Finished()),
+)
+jobs = st.builds(
+    Job,
+    id=st.text(string.hexdigits, min_size=1, max_size=16),
+    spec=specs,
+    submitted_at=times,
+    state=states,
+    run=st.integers(1, 1000),
+    restarts=st.integers(0, 1000),
+    started_at=st.none() | times,
+    exit=st.none() | exits,
+    adopted=st.booleans(),
+)
