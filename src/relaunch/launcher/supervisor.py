@@ -256,13 +256,14 @@ class Supervisor:
     def _apply(self, job: Job, event: core.Event, forget: str | None = None) -> None:
         after, effects = core.transition(job, event, boottime(), time.time())
         if after is not job or effects or forget:
-            self._write(after, effects, forget=forget)
+            self._write(after, effects, before=job, forget=forget)
 
     def _write(
         self,
         job: Job,
         effects: tuple[core.Effect, ...],
         *,
+        before: Job | None = None,
         refusable: bool = False,
         replaces: Job | None = None,
         forget: str | None = None,
@@ -301,7 +302,7 @@ class Supervisor:
         self._note(job)
         self._journal.write(
             Write(
-                events=[self._event(job, effect) for effect in effects if isinstance(effect, core.Record)],
+                events=[self._event(before or job, job, one) for one in effects if isinstance(one, core.Record)],
                 documents=documents,
                 done=done,
                 refusable=refusable,
@@ -312,7 +313,9 @@ class Supervisor:
             self._outputs.unbound(job.spec)
             self._forget_oldest()
 
-    def _event(self, job: Job, record: core.Record) -> NewEvent:
+    def _event(self, before: Job, after: Job, record: core.Record) -> NewEvent:
+        # The record of an end tells of the run that ended, though the next one may have been decided with it.
+        job = before if record.kind == "exited" else after
         data: dict[str, Any] = {
             "label": job.spec.label,
             "job_id": job.id,
