@@ -1,0 +1,112 @@
+"""One job, driven by hand through ``core.supervision``.
+
+Knows how time passes and what has been recorded. Refuses to know what should have happened.
+"""
+
+from relaunch.core import supervision as core
+from relaunch.core.supervision import Ask, Event, Exited, Job, Record, SignalTree, Spawn
+from relaunch.model import Exit, JobSpec
+
+TERM, KILL = 15, 9
+WALL = 1_700_000_000.0
+START_FAILED = Exit(reason="start-failed", message="program x: No such file or directory")
+
+
+class Life:
+    """A job from its submit on, at second 0 of the clock.
+
+    Args:
+        fields: The spec's, apart from label and argv.
+    """
+
+    def __init__(self, **fields: object) -> None:
+        self.now = 0.0
+        self.job, self.effects = core.submit("id", JobSpec(label="a", argv=("a",), **fields), now=0.0, at=WALL)  # type: ignore[arg-type] # the spec's own fields
+
+    def apply(self, event: Event, after: float = 0.0) -> "Life":
+        """Let time pass, and then something happen."""
+        self.now += after
+        self.job, self.effects = core.transition(self.job, event, self.now, WALL + self.now)
+        return self
+
+    def spawned(self, pid: int = 5, after: float = 0.0) -> "Life":
+        return self.apply(core.Spawned(pid, 100), after)
+
+    def failed(self, after: float = 0.0) -> "Life":
+        return self.apply(core.SpawnFailed(START_FAILED), after)
+
+    def exited(self, status: int | None = 0, *, leftover: bool = False, after: float = 0.0) -> "Life":
+        return self.apply(exited(status, leftover=leftover), after)
+
+    def gone(self, after: float = 0.0) -> "Life":
+        return self.apply(core.TreeGone(), after)
+
+    def stop(self, signal: int = TERM, grace: float | None = 20.0, after: float = 0.0) -> "Life":
+        return self.apply(core.StopAsked(Ask(signal, grace, "stopped")), after)
+
+    def shutdown(self, after: float = 0.0) -> "Life":
+        return self.apply(core.StopAsked(Ask(TERM, 20.0, "shutdown")), after)
+
+    def restart(self, grace: float | None = 20.0, after: float = 0.0) -> "Life":
+        return self.apply(core.RestartAsked(Ask(TERM, grace, "stopped", restart=True)), after)
+
+    def tick(self, after: float = 0.0) -> "Life":
+        return self.apply(core.Tick(), after)
+
+    @property
+    def word(self) -> str:
+        """The state's name."""
+        return word(self.job)
+
+    @property
+    def signals(self) -> list[int]:
+        """What the last event had sent to the tree."""
+        return [effect.signal for effect in self.effects if isinstance(effect, SignalTree)]
+
+    @property
+    def spawns(self) -> list[int]:
+        """The runs that the last event had ordered."""
+        return [effect.run for effect in self.effects if isinstance(effect, Spawn)]
+
+    @property
+    def kinds(self) -> list[str]:
+        """What the last event had written into the journal."""
+        return [effect.kind for effect in self.effects if isinstance(effect, Record)]
+
+    @property
+    def record(self) -> dict[str, object]:
+        """What the first of these records says."""
+        return next(effect.data for effect in self.effects if isinstance(effect, Record))
+
+    @property
+    def deadline(self) -> float | None:
+        return core.deadline(self.job)
+
+
+def exited(status: int | None = 0, *, leftover: bool = False) -> Exited:
+    return Exited(5, status, WALL, None, leftover)
+
+
+def word(job: Job) -> str:
+    return type(job.state).__name__.lower()
+
+
+def running(**fields: object) -> Life:
+    return Life(**fields).spawned()
+
+
+def stopping(**fields: object) -> Life:
+    return running(**fields).stop()
+
+
+def ending(**fields: object) -> Life:
+    """Crashed, with leftovers."""
+    return running(**fields).exited(11, leftover=True)
+
+
+def backoff(**fields: object) -> Life:
+    return running(keep_alive=True, **fields).exited(1)
+
+
+def finished(**fields: object) -> Life:
+    return running(**fields).exited(0)
