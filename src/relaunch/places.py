@@ -14,15 +14,16 @@ SOCKET_PATH_BYTES_MAX = 107
 
 
 def runtime_directory() -> str:
-    """The directory of the socket: ``$XDG_RUNTIME_DIR/relaunch``, else ``/run/user/UID/relaunch``, else ``/tmp/relaunch-UID``.
+    """The directory of the socket.
 
-    The second is what the first would say in a login session, so that a shell without it finds the same launcher.
+    ``$XDG_RUNTIME_DIR/relaunch``, else ``/run/user/UID/relaunch``, else ``/tmp/relaunch-UID``. The second is what the
+    first would say in a login session, so that a shell without it finds the same launcher.
     """
     root = os.environ.get("XDG_RUNTIME_DIR")
     if not root:
         root = f"/run/user/{os.getuid()}"
         if not _ours(root):
-            return f"/tmp/relaunch-{os.getuid()}"
+            return f"/tmp/relaunch-{os.getuid()}"  # noqa: S108 - owner and mode are checked before it is used
     return os.path.join(root, "relaunch")
 
 
@@ -42,7 +43,7 @@ def socket_path() -> str:
     path = os.path.join(runtime_directory(), SOCKET_NAME)
     if len(os.fsencode(path)) > SOCKET_PATH_BYTES_MAX:
         raise BadPlace(
-            f"the socket's path {path} is longer than {SOCKET_PATH_BYTES_MAX} bytes; set XDG_RUNTIME_DIR to a shorter one"
+            f"the path of the socket, {path}, is over {SOCKET_PATH_BYTES_MAX} bytes; shorten XDG_RUNTIME_DIR"
         )
     return path
 

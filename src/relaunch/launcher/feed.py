@@ -5,15 +5,35 @@ Knows sequences and patterns. Refuses to know who reads; a reader that is slow r
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass
 
 from relaunch.event import Event
 from relaunch.labels import compile_pattern
 from relaunch.launcher.journal import READ_MAX, Journal, StoredEvent
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """What somebody wants to read.
+
+    Attributes:
+        patterns: Labels or globs; none at all chooses every event, those of the launcher included.
+        since: Begin after this sequence.
+        since_at: Begin at this wall time.
+        count: Only so many: the first from where it begins, or with no beginning given the last.
+        follow: Go on with what comes.
+    """
+
+    patterns: Sequence[str] = ()
+    since: int | None = None
+    since_at: float | None = None
+    count: int | None = None
+    follow: bool = False
+
+
 class Feed:
-    """The events of one journal.
+    """The events of one journal, for any number of readers.
 
     Args:
         source: The ``source`` of every event, see ``relaunch.event.Event``.
@@ -21,13 +41,8 @@ class Feed:
 
     def __init__(self, source: str) -> None:
         self._source = source
-        self._journal: Journal | None = None
         self._waiting: set[asyncio.Event] = set()
-        self.closed = False
-
-    def attach(self, journal: Journal) -> None:
-        """Told once which journal it reads."""
-        self._journal = journal
+        self._closed = False
 
     def committed(self, _events: list[StoredEvent]) -> None:
         """Told of each commit."""
@@ -35,71 +50,58 @@ class Feed:
 
     def close(self) -> None:
         """End every follower once it has read what there is."""
-        self.closed = True
+        self._closed = True
         self._wake()
 
     def _wake(self) -> None:
         for waiting in self._waiting:
             waiting.set()
 
-    async def read(
-        self, patterns: list[str], since: int | None, since_at: float | None, count: int | None, follow: bool
-    ) -> AsyncIterator[list[Event]]:
-        """Events in order, in pieces.
-
-        Args:
-            patterns: Labels or globs; none at all chooses every event, those of the launcher included.
-            since: Begin after this sequence.
-            since_at: Begin at this wall time.
-            count: Only so many: the first from where it begins, or with no beginning given the last.
-            follow: Go on with what comes.
+    async def read(self, journal: Journal, request: Request) -> AsyncIterator[list[Event]]:
+        """Events in order, in pieces, a mark first where compaction has left a gap.
 
         Raises:
             BadPattern: One is malformed.
         """
-        journal = self._journal
-        assert journal is not None
-        tests = [compile_pattern(pattern) for pattern in patterns]
-        backlog: int | None = None
-        if since_at is not None:
-            since = max(since or 0, await journal.sequence_at(since_at))
-        if since is None:
-            if follow and count is None:
-                since = journal.last_sequence
-            elif count is not None:
-                since, backlog = await self._start_of_last(journal, tests, count), count
-            else:
-                since = 0
-        left = count if backlog is None else None
+        tests = [compile_pattern(pattern) for pattern in request.patterns]
+        since = await self._beginning(journal, tests, request)
+        left = None if _counts_from_the_end(request) else request.count
         grown = asyncio.Event()
         self._waiting.add(grown)
         try:
             while True:
-                closed = self.closed
+                closed = self._closed
                 grown.clear()
                 if since < journal.compacted_to:
                     yield [self._gap(journal, since)]
                     since = journal.compacted_to
-                while stored := await journal.read(since):
+                while left != 0 and (stored := await journal.read(since)):
                     since = stored[-1].sequence
-                    events = [self._event(one) for one in stored if _matches(tests, one)]
-                    if left is not None:
-                        events, left = events[:left], left - len(events[:left])
+                    events = [self._event(one) for one in stored if _matches(tests, one)][:left]
+                    left = None if left is None else left - len(events)
                     if events:
                         yield events
-                    if left == 0:
-                        return
-                if not follow or closed:
+                if left == 0 or not request.follow or closed:
                     return
                 await grown.wait()
         finally:
             self._waiting.discard(grown)
 
-    async def _start_of_last(self, journal: Journal, tests: list[Callable[[str], bool]], count: int) -> int:
+    async def _beginning(self, journal: Journal, tests: list[Callable[[str], bool]], request: Request) -> int:
+        """The sequence after which reading begins."""
+        if _counts_from_the_end(request):
+            return await self._before_the_last(journal, tests, request.count or 0)
+        if request.since_at is not None:
+            return max(request.since or 0, await journal.sequence_at(request.since_at))
+        if request.since is not None:
+            return request.since
+        return journal.last_sequence if request.follow else 0
+
+    async def _before_the_last(self, journal: Journal, tests: list[Callable[[str], bool]], count: int) -> int:
         """The sequence after which the last ``count`` matching events stand."""
-        if count == 0:
-            return journal.last_sequence
         until, found = journal.last_sequence, 0
+        if count == 0:
+            return until
         while until > journal.compacted_to:
             begin = max(journal.compacted_to, until - READ_MAX)
             stored = [one for one in await journal.read(begin, until - begin) if one.sequence <= until]
@@ -132,6 +134,10 @@ class Feed:
             at=0.0,
             data={"from": since + 1, "to": journal.compacted_to},
         )
+
+
+def _counts_from_the_end(request: Request) -> bool:
+    return request.count is not None and request.since is None and request.since_at is None
 
 
 def _matches(tests: list[Callable[[str], bool]], stored: StoredEvent) -> bool:

@@ -16,7 +16,7 @@ from relaunch.core import supervision as core
 from relaunch.core.supervision import Job
 from relaunch.errors import BadCall, BadSpec, NotRunning, Refused, RelaunchError, Survived
 from relaunch.labels import check_label
-from relaunch.launcher.feed import Feed
+from relaunch.launcher.feed import Feed, Request
 from relaunch.launcher.journal import Journal
 from relaunch.launcher.output import Outputs
 from relaunch.launcher.server import Streaming
@@ -94,7 +94,7 @@ class Handlers:
     """The methods, over one supervisor.
 
     Args:
-        shutdown: Ends the launcher; given whether to leave the jobs, gives those that survived.
+        shutdown: Ends the launcher; given ``leave_jobs``, gives the jobs that survived.
         replace: Has the launcher's program started anew.
     """
 
@@ -105,7 +105,7 @@ class Handlers:
         outputs: Outputs,
         feed: Feed,
         identity: Identity,
-        shutdown: Callable[[bool], Awaitable[list[Job]]],
+        shutdown: Callable[..., Awaitable[list[Job]]],
         replace: Callable[[], None],
     ) -> None:
         self._supervisor = supervisor
@@ -147,8 +147,7 @@ class Handlers:
         """See ``Describe`` in the interface."""
         (label,) = take(parameters, {"label": check_label}, {})
         (job,) = self._supervisor.select([label], all_when_none=False)
-        trees = self._supervisor.trees
-        members = trees.members(self._supervisor.root(job), trees.orphans())
+        members = self._supervisor.trees.members(self._supervisor.root(job))
         processes = []
         for process in members:
             stat = read_stat(process.pid)
@@ -246,7 +245,7 @@ class Handlers:
             return now is None or now.id != job.id or isinstance(now.state, core.Finished)
 
         try:
-            async for data in self._outputs.read(job.spec, lines, bool(follow), finished):
+            async for data in self._outputs.read(job.spec, lines, finished, follow=bool(follow)):
                 yield {"data": data}
         except OSError as error:
             raise Refused(f"the output of {label}, {self._outputs.path_of(job.spec)}: {error.strerror}") from None
@@ -261,13 +260,14 @@ class Handlers:
             "follow": _flag,
         }
         patterns, since, since_at, count, follow = take(parameters, {}, options)
-        async for events in self._feed.read(patterns or [], since, since_at, count, bool(follow)):
+        request = Request(patterns=patterns or (), since=since, since_at=since_at, count=count, follow=bool(follow))
+        async for events in self._feed.read(self._journal, request):
             yield {"events": [event.to_wire() for event in events]}
 
     async def shutdown(self, parameters: Wire) -> Wire:
         """See ``Shutdown`` in the interface."""
         (leave_jobs,) = take(parameters, {}, {"leave_jobs": _flag})
-        survivors = await self._shutdown(bool(leave_jobs))
+        survivors = await self._shutdown(leave_jobs=bool(leave_jobs))
         return {"survivors": [self._outcome(job, self._survived(job)).to_wire() for job in survivors]}
 
     async def replace(self, parameters: Wire) -> Wire:
@@ -307,8 +307,7 @@ class Handlers:
         return Outcome(label=job.spec.label, job=self._status(job), error=named[0], message=named[1])
 
     def _survived(self, job: Job) -> Survived:
-        trees = self._supervisor.trees
-        members = trees.members(self._supervisor.root(job), trees.orphans())
+        members = self._supervisor.trees.members(self._supervisor.root(job))
         named = ", ".join(f"{process.pid} ({command_of(process.pid) or 'gone'})" for process in members[:5])
         return Survived(f"{job.spec.label}: still there after KILL: {named or 'nothing any more; look again'}")
 

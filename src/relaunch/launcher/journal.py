@@ -131,7 +131,7 @@ class Journal:
 
     async def read(self, after: int, count: int = READ_MAX) -> list[StoredEvent]:
         """Up to ``count`` committed events with a sequence over ``after``, in order."""
-        return await self._loop.run_in_executor(self._reader, self._read, "sequence > ?", after, count)
+        return await self._loop.run_in_executor(self._reader, self._read, after, count)
 
     async def sequence_at(self, at: float) -> int:
         """The sequence of the last event before this wall time; 0 where there is none."""
@@ -148,11 +148,12 @@ class Journal:
         """What the files of the journal take on disk."""
         return sum(_size(self.path + suffix) for suffix in journal_file.SUFFIXES)
 
-    def _read(self, where: str, value: float, count: int) -> list[StoredEvent]:
+    def _read(self, after: int, count: int) -> list[StoredEvent]:
         with journal_file.reading(self.path) as connection:
             rows = connection.execute(
-                f"SELECT sequence, kind, label, at, boot_id, data FROM events WHERE {where} ORDER BY sequence LIMIT ?",
-                (value, count),
+                "SELECT sequence, kind, label, at, boot_id, data FROM events "
+                "WHERE sequence > ? ORDER BY sequence LIMIT ?",
+                (after, count),
             )
             return [StoredEvent(self.epoch, *row) for row in rows]
 

@@ -30,7 +30,7 @@ CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """An open journal file and what it held. ``set_aside`` says what was put elsewhere, and why, where something was."""
+    """An open journal file and what it held; ``set_aside`` says what was put elsewhere, if anything, and why."""
 
     connection: sqlite3.Connection
     identity: tuple[int, int] | None

@@ -42,7 +42,7 @@ def die_with_parent(parent_pid: int) -> None:
 
 
 def fallocate(fd: int, mode: int, offset: int, length: int) -> None:
-    """See fallocate(2).
+    """Punch a hole into a file, or collapse a range of it, see fallocate(2).
 
     Raises:
         OSError: As there; EOPNOTSUPP where the file system cannot.

@@ -1,7 +1,7 @@
 """The launcher's process: puts the parts together, brings them up in order, takes them down in order.
 
-Up: the kernel's tie to the keeper, the keeper's hello, the journal, recovery, the socket. Down: new calls, the jobs, the
-journal, the answers, the keeper. Refuses to know what any part does inside.
+Up: the kernel's tie to the keeper, the keeper's hello, the journal, recovery, the socket. Down: new calls, the jobs,
+the journal, the answers, the keeper. Refuses to know what any part does inside.
 """
 
 import argparse
@@ -18,7 +18,6 @@ from collections.abc import Sequence
 from typing import Any
 
 from relaunch import __version__
-from relaunch.core import supervision as core
 from relaunch.core.document import from_document, to_document
 from relaunch.core.supervision import Job
 from relaunch.errors import RelaunchError
@@ -57,6 +56,7 @@ class Launcher:
         self._feed = Feed(f"//{os.uname().nodename}/relaunch/{os.getuid()}")
         self._supervisor: Supervisor | None = None
         self._ending: asyncio.Task[list[Job]] | None = None
+        self._up: asyncio.Future[Supervisor] = loop.create_future()
 
     async def run(self) -> int:
         """Serve until shutdown.
@@ -72,7 +72,6 @@ class Launcher:
         await self._link.open(self._options.keeper_fd)
         hello = await self._hello
         journal = Journal(os.path.join(self._options.state, "journal.db"), hello["boot_id"], self._feed.committed)
-        self._feed.attach(journal)
         outputs = Outputs(make_private(os.path.join(self._options.state, "output")))
         supervisor = self._recover(hello, journal, outputs)
         server = self._serve(hello, journal, outputs, supervisor)
@@ -135,6 +134,7 @@ class Launcher:
         server = Server(handlers.unary, handlers.streaming, __version__)
         server.start(socket.socket(fileno=self._options.listen_fd))
         self._server = server
+        self._up.set_result(supervisor)
         self._link.order("up")
         log.info("launcher %d of keeper %d serves at %s", os.getpid(), hello["keeper_pid"], self._options.socket)
         if hello["launcher_starts"] == 1:
@@ -169,20 +169,19 @@ class Launcher:
             log.info("%s again: killing what is left", signal.Signals(number).name)
             self._supervisor.hasten()
 
-    async def _shutdown(self, leave_jobs: bool) -> list[Job]:
-        return await asyncio.shield(self._ending or self._begin_shutdown(leave_jobs))
+    async def _shutdown(self, *, leave_jobs: bool) -> list[Job]:
+        return await asyncio.shield(self._ending or self._begin_shutdown(leave_jobs=leave_jobs))
 
-    def _begin_shutdown(self, leave_jobs: bool) -> asyncio.Task[list[Job]]:
-        self._ending = asyncio.get_running_loop().create_task(self._end(leave_jobs))
+    def _begin_shutdown(self, *, leave_jobs: bool) -> asyncio.Task[list[Job]]:
+        self._ending = asyncio.get_running_loop().create_task(self._end(leave_jobs=leave_jobs))
         return self._ending
 
-    async def _end(self, leave_jobs: bool) -> list[Job]:
-        while self._supervisor is None:
-            await asyncio.sleep(0.01)
+    async def _end(self, *, leave_jobs: bool) -> list[Job]:
+        supervisor = await self._up
         notify_systemd("STOPPING=1")
         self._server.stop_accepting()
         try:
-            survivors = await self._supervisor.end(leave_jobs=leave_jobs)
+            survivors = await supervisor.end(leave_jobs=leave_jobs)
         finally:
             if not self._over.done():
                 self._over.set_result(0)

@@ -57,10 +57,10 @@ class Outputs:
         path = self.path(spec.label)
         if spec.stdout is None and path not in self._bounds:
             self._bounds[path] = spec.output_bytes_max
-            self._loop.call_soon(self._check, path)
+            self._watch(path)
 
     def unbound(self, spec: JobSpec) -> None:
-        """Check the bound a last time."""
+        """Watch no longer; ``tail_of`` has kept the bound a last time."""
         self._bounds.pop(self.path(spec.label), None)
         self._wake(self.path_of(spec))
 
@@ -73,18 +73,26 @@ class Outputs:
     def tail_of(self, spec: JobSpec) -> Callable[[], Wire]:
         """A function that reads the last lines a job printed, for the thread that may wait for a disk."""
         path = spec.stderr or self.path_of(spec)
-        return lambda: {"output_tail": last_lines(path, TAIL_LINES, TAIL_BYTES)}
+
+        def tail() -> Wire:
+            if spec.stdout is None:
+                self._trim(self.path(spec.label), spec.output_bytes_max)
+            return {"output_tail": last_lines(path, TAIL_LINES, TAIL_BYTES)}
+
+        return tail
+
+    def _watch(self, path: str) -> None:
+        try:
+            self._growth.watch(path, kernel.IN_MODIFY | kernel.IN_ONESHOT, lambda: self._grown(path))
+        except OSError as error:
+            self.problem = f"output {path} is not bounded: {error.strerror}"
 
     def _check(self, path: str) -> None:
         """Watch for the next growth, then cut: in this order no growth goes unseen."""
         bytes_max = self._bounds.get(path)
         if bytes_max is None:
             return
-        try:
-            self._growth.watch(path, kernel.IN_MODIFY | kernel.IN_ONESHOT, lambda: self._grown(path))
-        except OSError as error:
-            self.problem = f"output {path} is not bounded: {error.strerror}"
-            return
+        self._watch(path)
         self._loop.run_in_executor(None, self._trim, path, bytes_max)
 
     def _grown(self, path: str) -> None:
@@ -102,7 +110,7 @@ class Outputs:
             follower.set()
 
     async def read(
-        self, spec: JobSpec, lines: int | None, follow: bool, finished: Callable[[], bool]
+        self, spec: JobSpec, lines: int | None, finished: Callable[[], bool], *, follow: bool
     ) -> AsyncIterator[str]:
         """The last lines of a job's file (all for None), base64, in pieces; then what comes, until it has finished.
 

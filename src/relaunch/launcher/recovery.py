@@ -85,7 +85,7 @@ def _find(supervisor: Supervisor, link: KeeperLink, job: Job, survivor: tuple[in
         survivor = job.state.pid, job.state.ticks
     if survivor is None or not _is_there(survivor):
         pid = survivor[0] if survivor else None
-        supervisor.ended(job, {"pid": pid, "status": None, "usage": None, "at": time.time()}, [])
+        supervisor.ended(job, {"pid": pid, "status": None, "usage": None, "at": time.time()})
         return
     link.order("adopt", key=key_of(job), pid=survivor[0], ticks=survivor[1], boot_id=boot_id)
 

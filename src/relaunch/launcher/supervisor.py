@@ -1,7 +1,8 @@
 """Drives ``core.supervision``: jobs in, orders to the keeper and writes to the journal out.
 
-Owns the table of jobs, one timer, and those who wait for a job. Decides nothing: each event goes through ``transition``,
-and what that asks for is performed once it is in the journal (S2). Refuses to know the Unix socket and its callers.
+Owns the table of jobs, one timer, and those who wait for a job. Decides nothing: each event goes through
+``transition``, and what that asks for is performed once it is in the journal (S2). Refuses to know the Unix socket and
+its callers.
 """
 
 import asyncio
@@ -177,7 +178,6 @@ class Supervisor:
 
     def reported(self, reports: list[Message]) -> None:
         """Apply a batch of reports; the trees of all that ended in it are looked at in one go."""
-        orphans: list[int] | None = None
         for report in reports:
             job = self._by_key(report.get("key", ""))
             if job is None:
@@ -191,12 +191,11 @@ class Supervisor:
                     self._ordered.discard(report["key"])
                     self._apply(job, core.SpawnFailed(start_failure(report)))
                 case "exited":
-                    orphans = self.trees.orphans() if orphans is None else orphans
-                    self.ended(job, report, orphans)
+                    self.ended(job, report)
 
-    def ended(self, job: Job, report: Message, orphans: list[int]) -> None:
+    def ended(self, job: Job, report: Message) -> None:
         """Apply the end of a job's first process, as the keeper told it or recovery found it."""
-        leftover = bool((orphans or job.adopted) and self.trees.members(_root(job, alive=False), orphans))
+        leftover = bool(self.trees.members(_root(job, alive=False)))
         event = core.Exited(report["pid"], report["status"], report["at"], report["usage"], leftover)
         self._apply(job, event, forget=report.get("key"))
 
@@ -335,7 +334,7 @@ class Supervisor:
                 case core.Spawn():
                     self.order_spawn(job)
                 case core.SignalTree(signal=number):
-                    self.trees.signal(self.root(job), number, self.trees.orphans())
+                    self.trees.signal(self.root(job), number)
                     if isinstance(job.state, core.Ending):
                         self._look(job.id)
                 case core.Record():
@@ -370,12 +369,17 @@ class Supervisor:
             del self._watchers[job.id]
 
     def _look(self, job_id: str) -> None:
-        """Watch what is left of a tree whose first process has gone; say so when it is nothing."""
+        """Watch what is left of a tree whose first process has gone; say so when it is nothing.
+
+        Where KILL is due, it goes to those too who were forked since it last did.
+        """
         job = self.jobs.get(self._labels.get(job_id, ""))
         if job is None or job.id != job_id or not isinstance(job.state, core.Ending):
             return
-        members = self.trees.members(self.root(job), self.trees.orphans())
+        members = self.trees.members(self.root(job))
         if members:
+            if job.state.killed:
+                self.trees.signal(self.root(job), core.SIGKILL)
             self.trees.watch(job_id, members, lambda: self._look(job_id))
         else:
             self.trees.unwatch(job_id)

@@ -11,11 +11,12 @@ Refuses to know why anything is signalled.
 import asyncio
 import os
 import signal
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection
 from typing import NamedTuple
 
 WATCHED_MAX = 64
-KILL_PASSES_MAX = 50
+# Processes of one tree end together: a short wait lets one look serve for all of them.
+SETTLE_S = 0.005
 ID_VARIABLE = b"LAUNCH_JOB_ID="
 
 
@@ -117,20 +118,22 @@ class Trees:
         self._keeper_pid = keeper_pid
         self._first_pids = first_pids
         self._watched: dict[str, set[int]] = {}
+        self._orphans: list[int] | None = None
 
     def orphans(self) -> list[int]:
-        """The keeper's children that are no job's first process, nor this launcher."""
-        return list({*children_of(self._keeper_pid)}.difference(self._first_pids, (os.getpid(),)))
+        """The keeper's children that are no job's first process, nor this launcher; read once in a turn of the loop."""
+        if self._orphans is None:
+            self._orphans = list({*children_of(self._keeper_pid)}.difference(self._first_pids, (os.getpid(),)))
+            asyncio.get_running_loop().call_soon(self._turned)
+        return self._orphans
 
-    def members(self, root: Root, orphans: Iterable[int]) -> list[Process]:
-        """The living processes of a tree, the first one first.
+    def _turned(self) -> None:
+        self._orphans = None
 
-        Args:
-            root: Whose.
-            orphans: As ``orphans`` gave them, since what is asked about happened.
-        """
+    def members(self, root: Root) -> list[Process]:
+        """The living processes of a tree, the first one first."""
+        candidates = all_pids() if root.adopted else self.orphans()
         mark = ID_VARIABLE + os.fsencode(root.job_id)
-        candidates = all_pids() if root.adopted else list(orphans)
         heads = [pid for pid in candidates if _carries(pid, mark)]
         todo = [root.first.pid, *heads] if root.first else heads
         found: dict[int, Process] = {}
@@ -143,43 +146,30 @@ class Trees:
             todo += children_of(pid)
         return list(found.values())
 
-    def signal(self, root: Root, number: int, orphans: Iterable[int]) -> None:
-        """Signal each process of a tree; KILL is sent again until a look finds nobody that had not got it."""
-        reached: set[Process] = set()
-        for _ in range(KILL_PASSES_MAX if number == signal.SIGKILL else 1):
-            new = [process for process in self.members(root, orphans) if process not in reached]
-            if not new:
-                return
-            reached.update(new)
-            for process in new:
-                send_signal(process, number)
-            orphans = self.orphans()
+    def signal(self, root: Root, number: int) -> None:
+        """Signal each process of a tree, once; who is forked meanwhile is found when its parent has ended."""
+        for process in self.members(root):
+            send_signal(process, number)
 
     def watch(self, job_id: str, processes: list[Process], on_end: Callable[[], None]) -> None:
-        """Call once when all of these (the first ``WATCHED_MAX`` of them) have ended; a new watch replaces the old."""
+        """Call once, soon after any of the first ``WATCHED_MAX`` of these has ended; replaces an earlier watch."""
         self.unwatch(job_id)
+        loop = asyncio.get_running_loop()
         fds: set[int] = set()
         for process in processes[:WATCHED_MAX]:
             try:
                 fds.add(os.pidfd_open(process.pid))
             except OSError:
                 continue
-        loop = asyncio.get_running_loop()
+        self._watched[job_id] = fds
         if not fds:
             loop.call_soon(on_end)
-            return
-        self._watched[job_id] = fds
         for fd in fds:
-            loop.add_reader(fd, self._ended, job_id, fd, on_end)
+            loop.add_reader(fd, self._ended, job_id, on_end)
 
-    def _ended(self, job_id: str, fd: int, on_end: Callable[[], None]) -> None:
-        asyncio.get_running_loop().remove_reader(fd)
-        os.close(fd)
-        fds = self._watched[job_id]
-        fds.discard(fd)
-        if not fds:
-            del self._watched[job_id]
-            on_end()
+    def _ended(self, job_id: str, on_end: Callable[[], None]) -> None:
+        self.unwatch(job_id)
+        asyncio.get_running_loop().call_later(SETTLE_S, on_end)
 
     def unwatch(self, job_id: str) -> None:
         """Forget the watch on this job's tree, if there is one."""
