@@ -21,7 +21,8 @@ class Life:
 
     def __init__(self, **fields: object) -> None:
         self.now = 0.0
-        self.job, self.effects = core.submit("id", JobSpec(label="a", argv=("a",), **fields), now=0.0, at=WALL)  # type: ignore[arg-type] # the spec's own fields
+        spec = JobSpec(label="a", argv=("a",), **fields)  # type: ignore[arg-type] # the tests know its fields
+        self.job, self.effects = core.submit("id", spec, now=0.0, at=WALL)
 
     def apply(self, event: Event, after: float = 0.0) -> "Life":
         """Let time pass, and then something happen."""

@@ -7,7 +7,7 @@ import pytest
 from tests.core.life import KILL, START_FAILED, TERM, Life, backoff, ending, exited, finished, running, stopping
 
 from relaunch.core import supervision as core
-from relaunch.core.supervision import Ask, Backoff, Ending, Finished, Running, Starting, Stopping
+from relaunch.core.supervision import Ask, Backoff, Ending, Finished, Running, Starting, State, Stopping
 
 
 def test_a_submit_is_recorded_before_it_is_ordered() -> None:
@@ -126,8 +126,8 @@ def test_an_endless_grace_never_kills() -> None:
 
 def test_what_is_left_five_seconds_after_kill_has_survived() -> None:
     """[S6] It is said once, and the stop goes on."""
+    assert stopping().tick(after=20).deadline == 25
     life = stopping().tick(after=20)
-    assert life.deadline == 25
     assert life.tick(after=4.9).kinds == []
     assert life.tick(after=0.1).kinds == ["survived"]
     assert life.word == "stopping"
@@ -368,13 +368,14 @@ def test_nothing_is_dated_ahead_of_the_clock_of_a_new_boot() -> None:
     """[S8] [S22] It counts from 0 again."""
     ask = Ask(TERM, 20, "stopped")
     job = Life(keep_alive=True, throttle_s=7.0).job
-    for state, expected in [
+    cases: list[tuple[State, State]] = [
         (Starting(1e6), Starting(3.0)),
         (Running(5, 6, 1e6), Running(5, 6, 3.0)),
         (Stopping(5, 6, 1e6, ask, None), Stopping(5, 6, 3.0, ask, None)),
         (Ending(1e6, None, None), Ending(3.0, None, None)),
         (Backoff(1e6), Backoff(10.0)),
-    ]:
+    ]
+    for state, expected in cases:
         before = replace(job, state=state)
         assert core.restored(before, 3.0).state == expected
         assert core.restored(before, 2e6) is before

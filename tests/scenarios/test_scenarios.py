@@ -1,0 +1,170 @@
+"""Readable traces of one job's life, reviewed as diffs.
+
+Each `*.txt` here is a few lines of prose and then commands, each with what it brings about below it. The commands are
+carried out anew, and must bring about exactly that. To write the files anew: `SCENARIOS_WRITE=1 pytest tests/scenarios`.
+
+    submit [field=value ...]                        as of a job file's spec; the clock begins at 0
+    spawned pid=N [adopted]                         what the keeper tells
+    failed "why"
+    exited status=N|code=N|signal=NAME|unknown [leftover]
+    gone                                            nothing of the tree is left
+    stop [SIGNAL] [grace=S|forever]                 what a user asks for
+    restart [grace=S|forever]
+    shutdown
+    tick                                            the timer rings
+    +S                                              S seconds pass; the timer rings whenever it is due
+    crash                                           the launcher dies; the next one reads the journal
+    reboot                                          likewise, and the clock begins anew
+
+Below a command stands each effect, in order, then the state with its data and the deadline.
+"""
+
+import json
+import os
+import shlex
+from collections.abc import Iterator
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from relaunch.core import supervision as core
+from relaunch.core.document import from_document, to_document
+from relaunch.core.supervision import Ask, Effect, Event, Job, Record, SignalTree, Spawn
+from relaunch.model import Exit, JobSpec, signal_name, signal_number
+
+HERE = Path(__file__).parent
+TOLD = ("pid", "why", "restart", "reason", "code", "signal", "message", "expected", "restart_in_s")
+
+
+class Trace:
+    """Carries commands out on one job, and tells what came of each."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self.job: Job | None = None
+
+    def carry_out(self, command: str) -> Iterator[str]:
+        """Gives the lines that stand below this command."""
+        verb, *words = shlex.split(command)
+        if verb == "submit":
+            wire = {"label": "job", "argv": ["program"], **{name: json.loads(text) for name, text in map(pair, words)}}
+            self.job, effects = core.submit("id", JobSpec.from_wire(wire), now=self.now, at=self.now)
+            yield from map(told, effects)
+        elif verb.startswith("+"):
+            yield from self._pass(float(verb[1:]))
+        elif verb in ("crash", "reboot"):
+            self.now = 0.0 if verb == "reboot" else self.now
+            self.job = core.restored(from_document(json.loads(json.dumps(to_document(self._there)))), self.now)
+        else:
+            yield from self._apply(event_of(verb, words, self._there.spec))
+        yield shown(self._there)
+
+    @property
+    def _there(self) -> Job:
+        assert self.job is not None, "a scenario begins with submit"
+        return self.job
+
+    def _apply(self, event: Event) -> Iterator[str]:
+        self.job, effects = core.transition(self._there, event, self.now, self.now)
+        yield from map(told, effects)
+
+    def _pass(self, seconds: float) -> Iterator[str]:
+        until = self.now + seconds
+        while (at := core.deadline(self._there)) is not None and at <= until:
+            self.now = max(self.now, at)
+            yield f"at {self.now:g}"
+            yield from self._apply(core.Tick())
+        self.now = until
+
+
+def pair(word: str) -> tuple[str, str]:
+    name, _, text = word.partition("=")
+    return name, text
+
+
+def event_of(verb: str, words: list[str], spec: JobSpec) -> Event:
+    options = dict(map(pair, words))
+    match verb:
+        case "spawned":
+            return core.Spawned(int(options["pid"]), 1, "adopted" in options)
+        case "failed":
+            return core.SpawnFailed(Exit(reason="start-failed", message=words[0]))
+        case "exited":
+            return core.Exited(None, status_of(options), 0.0, None, "leftover" in options)
+        case "gone":
+            return core.TreeGone()
+        case "tick":
+            return core.Tick()
+        case "stop" | "restart" | "shutdown":
+            named = [word for word in words if "=" not in word and word != "forever"]
+            grace_s = None if "forever" in options else float(options.get("grace", spec.stop_timeout_s))
+            number = signal_number(named[0]) if named else spec.stop_signal_number
+            ask = Ask(number, grace_s, "shutdown" if verb == "shutdown" else "stopped", verb == "restart")
+            return core.RestartAsked(ask) if ask.restart else core.StopAsked(ask)
+    raise AssertionError(f"no command is called {verb!r}")
+
+
+def status_of(options: dict[str, str]) -> int | None:
+    if "code" in options:
+        return int(options["code"]) << 8
+    if "signal" in options:
+        return signal_number(options["signal"])
+    return None if "unknown" in options else int(options["status"])
+
+
+def told(effect: Effect) -> str:
+    match effect:
+        case Spawn(run=run):
+            return f"spawn run {run}"
+        case SignalTree(signal=number):
+            return f"signal tree {signal_name(number)}"
+        case Record(kind=kind, data=data):
+            return " ".join([f"record {kind}", *(f"{k}={plain(data[k])}" for k in TOLD if data.get(k) is not None)])
+
+
+def shown(job: Job) -> str:
+    parts = [
+        f"{part.name}={plain(getattr(job.state, part.name))}" for part in fields(job.state) if part.name != "ticks"
+    ]
+    at = core.deadline(job)
+    words = [f"-> {type(job.state).__name__}({', '.join(parts)})", f"run {job.run}"]
+    return " ".join(words + ["adopted"] * job.adopted + ([f"deadline {at:g}"] if at is not None else []))
+
+
+def plain(value: Any) -> str:
+    if isinstance(value, Ask):
+        grace = "forever" if value.grace_s is None else f"{value.grace_s:g}s"
+        return " ".join([signal_name(value.signal), grace, value.why] + ["restart"] * value.restart)
+    if isinstance(value, str) and " " in value:
+        return json.dumps(value)
+    return f"{value:g}" if isinstance(value, float) else str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def replayed(text: str) -> str:
+    """The scenario with what its commands bring about now."""
+    prose, _, body = text.partition("\n\n")
+    trace = Trace()
+    lines = [prose, ""]
+    for line in body.splitlines():
+        if line and not line.startswith(" "):
+            lines += [line, *(f"  {outcome}" for outcome in trace.carry_out(line))]
+    return "\n".join(lines) + "\n"
+
+
+SCENARIOS = sorted(HERE.glob("*.txt"))
+
+
+@pytest.mark.parametrize("path", SCENARIOS, ids=lambda path: path.stem)
+def test_scenario(path: Path) -> None:
+    """[S4] [S5] [S7] [S8] [S9] [S13] As each file says at its top."""
+    text = path.read_text("utf-8")
+    now = replayed(text)
+    if os.environ.get("SCENARIOS_WRITE"):
+        path.write_text(now, "utf-8")
+    assert os.environ.get("SCENARIOS_WRITE") or now == text
+
+
+def test_there_are_scenarios() -> None:
+    assert len(SCENARIOS) >= 15
