@@ -17,7 +17,7 @@ from typing import Any
 from relaunch.core import supervision as core
 from relaunch.core.document import to_document
 from relaunch.core.supervision import Job
-from relaunch.errors import JournalFailed, LabelInUse, NoSuchLabel, ShuttingDown, StartFailed
+from relaunch.errors import JournalFailed, LabelInUse, NoSuchLabel, Refused, ShuttingDown, StartFailed
 from relaunch.keeper.wire import Message
 from relaunch.labels import is_pattern, select
 from relaunch.launcher.journal import Journal, NewEvent, Write
@@ -95,16 +95,22 @@ class Supervisor:
         job = self.jobs[label]
         if isinstance(job.state, core.Finished):
             return job, True
-        ended = self.until(job.id, lambda now, told: isinstance(now.state, core.Finished) or "survived" in told)
+        run = job.run
+
+        def gone(now: Job) -> bool:  # a later request to restart may have taken over
+            return isinstance(now.state, core.Finished) or now.run > run
+
+        ended = self.until(job.id, lambda now, told: gone(now) or "survived" in told)
         self._apply(job, core.StopAsked(ask))
         job = await ended
-        return job, isinstance(job.state, core.Finished)
+        return job, gone(job)
 
     async def restart(self, label: str, ask: core.Ask) -> Job:
         """End a job, where it runs, and start it.
 
         Raises:
             StartFailed, ShuttingDown: As their names say.
+            Refused: A later stop took over.
         """
         if self.closing:
             raise ShuttingDown("the launcher is ending and starts nothing new")
@@ -119,6 +125,8 @@ class Supervisor:
         job = await started
         if job.run > run and job.exit is not None and job.exit.reason == "start-failed":
             raise StartFailed(f"{label} was not started: {job.exit.message}")
+        if job.run == run and isinstance(job.state, core.Finished):
+            raise Refused(f"{label} was stopped by a later request, and not started again")
         return job
 
     async def end(self, *, leave_jobs: bool) -> list[Job]:
