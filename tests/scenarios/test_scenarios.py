@@ -1,7 +1,7 @@
 """Readable traces of one job's life, reviewed as diffs.
 
 Each `*.txt` here is a few lines of prose and then commands, each with what it brings about below it. The commands are
-carried out anew, and must bring about exactly that. To write the files anew: `SCENARIOS_WRITE=1 pytest tests/scenarios`.
+carried out anew, and must bring about exactly that. `SCENARIOS_WRITE=1 pytest tests/scenarios` writes the files anew.
 
     submit [field=value ...]                        as of a job file's spec; the clock begins at 0
     spawned pid=N [adopted]                         what the keeper tells
