@@ -1,6 +1,7 @@
-"""Each program in examples/, run as its own first lines say, against a real launcher."""
+"""Each program in examples/ and the one in the README, run as they say, against a real launcher."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -33,6 +34,17 @@ def started(host: Host, name: str, *args: str) -> Iterator[subprocess.Popen[str]
 def line(example: subprocess.Popen[str]) -> str:
     assert example.stdout is not None
     return example.stdout.readline()
+
+
+def test_the_program_in_the_readme_runs_as_typed(host: Host, tmp_path: Path) -> None:
+    (code,) = re.findall(r"```python\n(.*?)```", (EXAMPLES.parent / "README.md").read_text("utf-8"), re.DOTALL)
+    program = tmp_path / "typed.py"
+    program.write_text(code)
+    done = run(host, str(program))
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("hello/1 running ")
+    assert "Exit(reason='exited', code=3," in done.stdout
+    assert "job.exited {" in done.stdout
 
 
 def test_every_example_has_a_test() -> None:
