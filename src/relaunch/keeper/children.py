@@ -17,7 +17,8 @@ from relaunch.keeper.spawn import Spawner, SpawnFailed, stat
 from relaunch.keeper.wire import Message, encode
 
 RETRY_S = 0.02
-GIVE_UP_S = 2.0
+# The parent of an adopted process reaps it when it likes; there is an init that looks every two seconds.
+GIVE_UP_S = 6.0
 _PIDFD_INFO = struct.Struct("<QQ11Ii")
 _PIDFD_GET_INFO = 0xC000FF0B | _PIDFD_INFO.size << 16
 _PIDFD_INFO_PID = 1
