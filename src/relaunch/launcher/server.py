@@ -6,6 +6,7 @@ kernel's word (W4). Refuses to know what a method does.
 """
 
 import asyncio
+import contextlib
 import json
 import logging
 import os
@@ -71,7 +72,7 @@ class Server:
         """Answer what is answered, and hang up."""
         self.stop_accepting()
         for connection in list(self.connections):
-            connection.finish()
+            connection.drain()
         for _ in range(50):
             if not self.connections:
                 return
@@ -161,6 +162,7 @@ class Connection(asyncio.Protocol):
         self._writable = asyncio.Event()
         self._writable.set()
         self._ending = False
+        self._draining = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """See asyncio.Protocol."""
@@ -183,9 +185,10 @@ class Connection(asyncio.Protocol):
 
     def eof_received(self) -> bool:
         """See asyncio.Protocol. A half-closed client still gets its answers, but no endless stream."""
-        for call in self._calls:
-            if call.endless and call.task:
-                call.task.cancel()
+        if not self._draining:
+            for call in self._calls:
+                if call.endless and call.task:
+                    call.task.cancel()
         self.finish()
         return True
 
@@ -211,6 +214,15 @@ class Connection(asyncio.Protocol):
         """Hang up once every call has been answered."""
         self._ending = True
         self._flush()
+
+    def drain(self) -> None:
+        """Take no further call, and hang up once every call that has been sent is answered.
+
+        A client whose call comes too late fails to send it, and knows that nothing was done.
+        """
+        self._draining = True
+        with contextlib.suppress(OSError):
+            self._transport.get_extra_info("socket").shutdown(socket.SHUT_RD)
 
     def _regulate(self) -> None:
         if self._ending or self._transport.is_closing():
