@@ -66,8 +66,9 @@ def status(pid: int, name: str) -> str:
     return next(line.split(":")[1].strip() for line in lines if line.startswith(name + ":"))
 
 
-def rss_bytes(pid: int) -> int:
-    return int(status(pid, "VmRSS").split()[0]) * 1024
+def own_bytes(pid: int) -> int:
+    """Resident memory that is the process's own, and not the shared pages of the interpreter's file."""
+    return int(status(pid, "RssAnon").split()[0]) * 1024
 
 
 def boot_id() -> str:
