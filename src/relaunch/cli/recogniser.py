@@ -52,6 +52,9 @@ def _take_options(command: Command, ours: list[str], arguments: Arguments) -> li
             value = next(rest, "-")
             if value.startswith("-"):
                 return None
+        if value == "--":
+            # As a value it is dropped by some versions of argparse.
+            return None
         try:
             read = option.read(value)
         except ValueError:
