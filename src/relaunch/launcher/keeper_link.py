@@ -24,7 +24,6 @@ class KeeperLink(asyncio.Protocol):
         self._on_lost = on_lost
         self._decoder = wire.Decoder()
         self._transport: Any = None
-        self._orders: list[bytes] = []
 
     async def open(self, fd: int) -> None:
         """Take over the connected socket."""
@@ -33,20 +32,12 @@ class KeeperLink(asyncio.Protocol):
         await asyncio.get_running_loop().create_connection(lambda: self, sock=connected)
 
     def order(self, op: str, **fields: Any) -> None:
-        """Give an order. Orders of one turn of the loop leave together."""
-        if not self._orders:
-            asyncio.get_running_loop().call_soon(self._flush)
-        self._orders.append(wire.encode({"op": op, **fields}))
-
-    def _flush(self) -> None:
-        orders, self._orders = self._orders, []
-        self._transport.write(b"".join(orders))
+        """Give an order; it leaves at once, or as soon as the keeper reads."""
+        self._transport.write(wire.encode({"op": op, **fields}))
 
     def close(self) -> None:
         """Send what is left and hang up."""
         self._on_lost = lambda: None
-        if self._orders:
-            self._flush()
         self._transport.close()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
