@@ -8,6 +8,7 @@ import re
 import signal
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
+from functools import cache
 from typing import Any, Self
 
 from relaunch.errors import BadSignal, BadSpec
@@ -25,6 +26,12 @@ _DURATION_S_MAX = 10 * 365 * 86400.0
 
 Wire = dict[str, Any]
 Limit = tuple[int | None, int | None]
+
+
+@cache
+def _fields(kind: type) -> tuple[tuple[str, Any], ...]:
+    """Name and default of each field: kept, as dataclasses.fields searches anew at each call."""
+    return tuple((part.name, part.default) for part in fields(kind))
 
 
 def signal_number(name: object) -> int:
@@ -226,12 +233,12 @@ class JobSpec:
     def to_wire(self) -> Wire:
         """The spec as it goes on the wire; fields at their default are left out."""
         wire: Wire = {"label": self.label, "argv": list(self.argv)}
-        for part in fields(self)[2:]:
-            value = getattr(self, part.name)
-            if part.name == "limits":
-                value = {name: _limit_text(limit) for name, limit in value.items()}
-            if value not in (None, {}) and value != part.default:
-                wire[part.name] = value
+        for name, default in _fields(type(self))[2:]:
+            value = getattr(self, name)
+            if name == "limits":
+                value = {resource: _limit_text(limit) for resource, limit in value.items()}
+            if value not in (None, {}) and value != default:
+                wire[name] = value
         return wire
 
 
@@ -298,11 +305,11 @@ class Exit:
     @classmethod
     def from_wire(cls, wire: Wire) -> Self:
         """From its form on the wire."""
-        return cls(**{part.name: wire.get(part.name, part.default) for part in fields(cls)})
+        return cls(**{name: wire.get(name, default) for name, default in _fields(cls)})
 
     def to_wire(self) -> Wire:
         """As it goes on the wire."""
-        return {part.name: getattr(self, part.name) for part in fields(self)}
+        return {name: getattr(self, name) for name, _ in _fields(type(self))}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -331,14 +338,14 @@ class JobStatus:
     @classmethod
     def from_wire(cls, wire: Wire) -> Self:
         """From its form on the wire."""
-        known = {part.name: wire[part.name] for part in fields(cls) if part.name in wire}
+        known = {name: wire[name] for name, _ in _fields(cls) if name in wire}
         known["argv"] = tuple(known["argv"])
         known["exit"] = Exit.from_wire(known["exit"]) if known.get("exit") else None
         return cls(**known)
 
     def to_wire(self) -> Wire:
         """As it goes on the wire."""
-        wire = {part.name: getattr(self, part.name) for part in fields(self)}
+        wire = {name: getattr(self, name) for name, _ in _fields(type(self))}
         wire["exit"] = self.exit.to_wire() if self.exit else None
         return wire
 

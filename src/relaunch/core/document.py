@@ -12,16 +12,21 @@ from relaunch.model import Exit, JobSpec, Wire
 _STATES: dict[str, type[State]] = {
     kind.__name__.lower(): kind for kind in (Starting, Running, Stopping, Ending, Backoff, Finished)
 }
+_NAMES = {kind: tuple(part.name for part in fields(kind)) for kind in _STATES.values()}
 
 
 def to_document(job: Job) -> Wire:
     """The job as JSON-ready values; ``from_document`` gives the same job."""
+    return {"spec": job.spec.to_wire(), **without_spec(job)}
+
+
+def without_spec(job: Job) -> Wire:
+    """What of the document changes in the life of a job."""
     return {
         "id": job.id,
-        "spec": job.spec.to_wire(),
         "submitted_at": job.submitted_at,
         "state": type(job.state).__name__.lower(),
-        "state_data": {part.name: _plain(getattr(job.state, part.name)) for part in fields(job.state)},
+        "state_data": {name: _plain(getattr(job.state, name)) for name in _NAMES[type(job.state)]},
         "run": job.run,
         "restarts": job.restarts,
         "started_at": job.started_at,

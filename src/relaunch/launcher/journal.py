@@ -35,6 +35,7 @@ RETRY_S = 0.5
 SMALL_WRITES_MAX = 8
 SLOW_S = 0.02
 CALM_S = 30.0
+LOOK_S = 1.0
 READ_MAX = 1_000
 _dump = json.JSONEncoder(separators=(",", ":")).encode
 
@@ -131,6 +132,7 @@ class Journal:
         self._turn: list[Write] = []
         self._in_thread = 0
         self._slow_until = 0.0
+        self._look_at = 0.0
         self._reader = ThreadPoolExecutor(1, "journal-reader")
         self._writer = threading.Thread(target=self._run, name="journal-writer", daemon=True)
         self._writer.start()
@@ -243,7 +245,7 @@ class Journal:
             return self.problem
         sequence = self._sequence
         try:
-            if journal_file.identity(self.path) != self._identity:
+            if self._was_taken_away():
                 self._start_anew("its file was taken away")
                 sequence = 0
             self._file.execute("BEGIN IMMEDIATE")
@@ -269,6 +271,14 @@ class Journal:
         if self._commits % CHECKPOINT_COMMITS == 0:
             self._reader.submit(self._checkpoint)
         return None
+
+    def _was_taken_away(self) -> bool:
+        """Looked at once a second at the most: it costs as much as the rest of a commit."""
+        now = time.monotonic()
+        if now < self._look_at:
+            return False
+        self._look_at = now + LOOK_S
+        return journal_file.identity(self.path) != self._identity
 
     def _stored(self, sequence: int, event: NewEvent) -> StoredEvent:
         if event.more is not None:

@@ -7,6 +7,7 @@ the journal, the answers, the keeper. Refuses to know what any part does inside.
 import argparse
 import asyncio
 import contextlib
+import gc
 import json
 import logging
 import os
@@ -29,7 +30,7 @@ from relaunch.launcher.keeper_link import KeeperLink
 from relaunch.launcher.kernel import die_with_parent
 from relaunch.launcher.output import Outputs
 from relaunch.launcher.recovery import from_before_boot, recover
-from relaunch.launcher.server import Server
+from relaunch.launcher.server import CONNECTIONS_MAX, Server
 from relaunch.launcher.supervisor import Supervisor, boottime
 from relaunch.places import make_private
 
@@ -131,11 +132,13 @@ class Launcher:
             started_at=self._started_at,
         )
         handlers = Handlers(supervisor, journal, outputs, self._feed, identity, self._shutdown, self._replace)
-        server = Server(handlers.unary, handlers.streaming, __version__)
+        server = Server(handlers.unary, handlers.streaming, __version__, places())
         server.start(socket.socket(fileno=self._options.listen_fd))
         self._server = server
         self._up.set_result(supervisor)
         self._link.order("up")
+        gc.collect()
+        gc.freeze()
         log.info("launcher %d of keeper %d serves at %s", os.getpid(), hello["keeper_pid"], self._options.socket)
         if hello["launcher_starts"] == 1:
             tell_starter(self._options.ready_fd, "ready")
@@ -191,6 +194,11 @@ class Launcher:
         log.info("the launcher is replaced; its keeper starts the next one")
         if not self._over.done():
             self._over.set_result(REPLACED_STATUS)
+
+
+def places() -> int:
+    """How many clients there is room for: they get a third of the descriptors, for each may need another one."""
+    return max(1, min(CONNECTIONS_MAX, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 3))
 
 
 def _event(kind: str, data: dict[str, Any]) -> NewEvent:

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from relaunch.core import supervision as core
-from relaunch.core.document import to_document
+from relaunch.core.document import without_spec
 from relaunch.core.supervision import Job
 from relaunch.errors import JournalFailed, LabelInUse, NoSuchLabel, Refused, ShuttingDown, StartFailed
 from relaunch.keeper.wire import Message
@@ -57,6 +57,7 @@ class Supervisor:
         self._outputs = outputs
         self._socket_path = socket_path
         self._labels: dict[str, str] = {}
+        self._specs: dict[str, str] = {}
         self._ordered: set[str] = set()
         self._watchers: dict[str, list[tuple[Watcher, asyncio.Future[Job]]]] = {}
         self._deadlines: list[tuple[float, str]] = []
@@ -280,10 +281,10 @@ class Supervisor:
         self.jobs[job.spec.label] = job
         self._labels[job.id] = job.spec.label
         kinds = frozenset(effect.kind for effect in effects if isinstance(effect, core.Record))
-        documents: dict[str, str | None] = {job.id: _dump(to_document(job))}
+        documents: dict[str, str | None] = {job.id: self._document(job)}
         if replaces is not None:
             documents[replaces.id] = None
-            self._labels.pop(replaces.id, None)
+            self._drop(replaces)
         performed = False
 
         def perform() -> None:
@@ -320,6 +321,17 @@ class Supervisor:
             self._outputs.unbound(job.spec)
             self._forget_oldest()
 
+    def _document(self, job: Job) -> str:
+        """The job's document as text; its spec never changes and is put into words once."""
+        spec = self._specs.get(job.id)
+        if spec is None:
+            spec = self._specs[job.id] = _dump(job.spec.to_wire())
+        return f'{{"spec":{spec},{_dump(without_spec(job))[1:]}'
+
+    def _drop(self, job: Job) -> None:
+        del self._labels[job.id]
+        self._specs.pop(job.id, None)
+
     def _event(self, before: Job, after: Job, record: core.Record) -> NewEvent:
         # The record of an end tells of the run that ended, though the next one may have been decided with it.
         job = before if record.kind == "exited" else after
@@ -349,7 +361,8 @@ class Supervisor:
                     pass
 
     def _refuse(self, job: Job, replaces: Job | None, error: JournalFailed) -> None:
-        del self.jobs[job.spec.label], self._labels[job.id]
+        del self.jobs[job.spec.label]
+        self._drop(job)
         if replaces is not None:
             self.restore(replaces)
         for _, future in self._watchers.pop(job.id, []):
@@ -404,7 +417,8 @@ class Supervisor:
             return
         finished = [job for job in self.jobs.values() if isinstance(job.state, core.Finished)]
         for job in finished[: max(0, len(finished) - FINISHED_MAX)]:
-            del self.jobs[job.spec.label], self._labels[job.id]
+            del self.jobs[job.spec.label]
+            self._drop(job)
             self._journal.write(Write([], {job.id: None}, lambda _: None))
 
     # Time
