@@ -6,6 +6,7 @@ Knows their numbers (linux/prctl.h, linux/inotify.h, linux/falloc.h). Refuses to
 import asyncio
 import ctypes
 import os
+import select
 import signal
 import struct
 from collections.abc import Callable
@@ -42,12 +43,48 @@ def die_with_parent(parent_pid: int) -> None:
 
 
 def fallocate(fd: int, mode: int, offset: int, length: int) -> None:
-    """Punch a hole into a file, or collapse a range of it, see fallocate(2).
+    """Cut a part out of a file, or make it a hole; see the manual page of this name.
 
     Raises:
         OSError: As there; EOPNOTSUPP where the file system cannot.
     """
     _checked(_libc.fallocate(fd, mode, offset, length))
+
+
+class HangUps:
+    """Calls back when the peer of a socket has closed it for good, though nothing is read from it or written to it.
+
+    Lives on one event loop; for what it uses, EPOLLHUP that is reported without being asked for, see epoll_ctl(2).
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._epoll = select.epoll()
+        self._callbacks: dict[int, Callable[[], None]] = {}
+        loop.add_reader(self._epoll, self._ready)
+
+    def watch(self, fd: int, callback: Callable[[], None]) -> None:
+        """Call once, now if it is so already."""
+        self._callbacks[fd] = callback
+        self._epoll.register(fd, 0)
+
+    def unwatch(self, fd: int) -> None:
+        """Stop watching a socket that is still open; harmless where it is not watched."""
+        if self._callbacks.pop(fd, None):
+            self._epoll.unregister(fd)
+
+    def close(self) -> None:
+        """Stop watching everything."""
+        self._loop.remove_reader(self._epoll)
+        self._epoll.close()
+        self._callbacks.clear()
+
+    def _ready(self) -> None:
+        for fd, _ in self._epoll.poll(0):
+            callback = self._callbacks.get(fd)
+            self.unwatch(fd)
+            if callback:
+                callback()
 
 
 class Inotify:

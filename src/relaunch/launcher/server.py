@@ -17,11 +17,15 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from importlib import resources
 from typing import Any
 
-from relaunch.core.varlink import Decoder, Message, encode
+from relaunch.core.varlink import MESSAGE_BYTES_MAX, Decoder, Message, encode
 from relaunch.errors import BadCall, NotPermitted, ProtocolBroken, Refused, RelaunchError
+from relaunch.launcher import kernel
 
 CONNECTIONS_MAX = 1_000
 CALLS_MAX = 2_000
+# Of one connection: calls begun in one turn of the loop, and what may wait for an earlier answer before no more begin.
+BEGUN_AT_ONCE_MAX = 64
+UNSENT_BYTES_MAX = 1024 * 1024
 INTERFACE = "io.relaunch.Launcher"
 _SERVICE = "org.varlink.service"
 _CREDENTIALS = struct.Struct("3i")
@@ -47,13 +51,24 @@ class Server:
         streaming: Methods that answer any number of times, with the last, empty answer; called without ``more`` they
             have one answer only.
         version: Told to who asks for it.
+        connections_max: How many clients at once, at most.
     """
 
-    def __init__(self, unary: Mapping[str, Unary], streaming: Mapping[str, Streaming], version: str) -> None:
+    def __init__(
+        self,
+        unary: Mapping[str, Unary],
+        streaming: Mapping[str, Streaming],
+        version: str,
+        connections_max: int = CONNECTIONS_MAX,
+    ) -> None:
         self.unary = unary
         self.streaming = streaming
         self.version = version
         self.connections: set[Connection] = set()
+        self.tasks: set[asyncio.Task[None]] = set()
+        self.hang_ups = kernel.HangUps(asyncio.get_running_loop())
+        self._connections_max = connections_max
+        self._opening: set[asyncio.Task[Any]] = set()
         self._listener: socket.socket | None = None
 
     def start(self, listener: socket.socket) -> None:
@@ -71,12 +86,15 @@ class Server:
     async def close(self) -> None:
         """Answer what is answered, and hang up."""
         self.stop_accepting()
+        if self._opening:
+            await asyncio.wait(self._opening)
         for connection in list(self.connections):
             connection.drain()
         for _ in range(50):
             if not self.connections:
-                return
+                break
             await asyncio.sleep(0.01)
+        self.hang_ups.close()
 
     def _accept(self) -> None:
         for _ in range(64):
@@ -109,14 +127,20 @@ class Server:
         refusal: RelaunchError | None = None
         if uid != os.getuid():
             refusal = NotPermitted(f"this launcher serves user {os.getuid()} only, and you are user {uid}")
-        elif len(self.connections) >= CONNECTIONS_MAX:
-            refusal = Refused(f"{CONNECTIONS_MAX} clients are connected already; try again when some have gone")
+        elif len(self.connections) >= self._connections_max:
+            refusal = Refused(f"{self._connections_max} clients are connected already; try again when some have gone")
         if refusal is not None:
             _turn_away(client, refusal)
             return
         loop = asyncio.get_running_loop()
         task = loop.create_task(loop.connect_accepted_socket(lambda: Connection(self), client))
-        task.add_done_callback(lambda done: done.cancelled() or done.exception())
+        self._opening.add(task)
+        task.add_done_callback(self._opened)
+
+    def _opened(self, task: asyncio.Task[Any]) -> None:
+        self._opening.discard(task)
+        if not task.cancelled() and task.exception():
+            log.warning("a connection was not opened: %s", task.exception())
 
     async def service(self, name: str, parameters: Message) -> Message:
         """Answer a method of ``org.varlink.service``."""
@@ -158,7 +182,11 @@ class Connection(asyncio.Protocol):
         self._server = server
         self._decoder = Decoder()
         self._transport: Any = None
+        self._fileno = -1
+        self._unbegun: deque[Message | ProtocolBroken] = deque()
         self._calls: deque[_Call] = deque()
+        self._unsent_bytes = 0
+        self._scheduled = False
         self._writable = asyncio.Event()
         self._writable.set()
         self._ending = False
@@ -167,6 +195,7 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """See asyncio.Protocol."""
         self._transport = transport
+        self._fileno = transport.get_extra_info("socket").fileno()
         self._server.connections.add(self)
 
     def data_received(self, data: bytes) -> None:
@@ -175,13 +204,11 @@ class Connection(asyncio.Protocol):
             messages = self._decoder.feed(data)
         except ProtocolBroken as error:
             self._transport.pause_reading()
-            self._calls.append(call := _Call(self, oneway=False))
-            call.reply(_error(error))
-            self.finish()
-            return
-        for message in messages:
-            self._begin(message)
-        self._regulate()
+            self._ending = True
+            self._unbegun.append(error)
+        else:
+            self._unbegun += messages
+        self._begin_some()
 
     def eof_received(self) -> bool:
         """See asyncio.Protocol. A half-closed client still gets its answers, but no endless stream."""
@@ -190,6 +217,9 @@ class Connection(asyncio.Protocol):
                 if call.endless and call.task:
                     call.task.cancel()
         self.finish()
+        if not self._transport.is_closing():
+            # Nothing more is read from it, so that nothing else would tell when it closes the other half.
+            self._server.hang_ups.watch(self._fileno, self._transport.abort)
         return True
 
     def pause_writing(self) -> None:
@@ -205,9 +235,10 @@ class Connection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """See asyncio.Protocol."""
         self._server.connections.discard(self)
+        self._server.hang_ups.unwatch(self._fileno)
         self._writable.set()
         for call in self._calls:
-            if call.task:
+            if call.task and not call.oneway:
                 call.task.cancel()
 
     def finish(self) -> None:
@@ -225,19 +256,41 @@ class Connection(asyncio.Protocol):
             self._transport.get_extra_info("socket").shutdown(socket.SHUT_RD)
 
     def _regulate(self) -> None:
-        if self._ending or self._transport.is_closing():
+        if self._transport.is_closing():
             return
-        if len(self._calls) >= CALLS_MAX or not self._writable.is_set():
+        if self._unbegun and not self._scheduled and self._has_room():
+            self._scheduled = True
+            asyncio.get_running_loop().call_soon(self._begin_some)
+        if self._ending:
+            return
+        if self._unbegun or not self._has_room():
             self._transport.pause_reading()
         else:
             self._transport.resume_reading()
 
-    def _begin(self, message: Message) -> None:
-        call = _Call(self, oneway=message.get("oneway") is True)
+    def _has_room(self) -> bool:
+        return len(self._calls) < CALLS_MAX and self._writable.is_set() and self._unsent_bytes < UNSENT_BYTES_MAX
+
+    def _begin_some(self) -> None:
+        """Begin calls, a few in each turn of the loop, so that their answers are seen before there are too many."""
+        self._scheduled = False
+        for _ in range(BEGUN_AT_ONCE_MAX):
+            if not self._unbegun or not self._has_room():
+                break
+            self._begin(self._unbegun.popleft())
+        self._regulate()
+
+    def _begin(self, message: Message | ProtocolBroken) -> None:
+        call = _Call(self, oneway=isinstance(message, dict) and message.get("oneway") is True)
         self._calls.append(call)
         self._calls[0].turn.set()
-        task = asyncio.get_running_loop().create_task(self._answer(call, message))
-        call.task = task
+        if isinstance(message, ProtocolBroken):
+            call.reply(_error(message))
+            return
+        call.task = asyncio.get_running_loop().create_task(self._answer(call, message))
+        # The loop itself holds tasks weakly, and a oneway call outlives its connection.
+        self._server.tasks.add(call.task)
+        call.task.add_done_callback(self._server.tasks.discard)
 
     async def _answer(self, call: "_Call", message: Message) -> None:
         try:
@@ -275,11 +328,12 @@ class Connection(asyncio.Protocol):
             raise BadCall(f"{name} with follow answers more than once: call it with 'more'")
         method, empty = self._server.streaming[name]
         only: Message | None = None
+        if more:
+            await call.turn.wait()
         replies = method(parameters)
         try:
             async for reply in replies:
                 if more:
-                    await call.turn.wait()
                     call.reply({"parameters": reply, "continues": True})
                     await self._writable.wait()
                 elif only is None:
@@ -290,8 +344,9 @@ class Connection(asyncio.Protocol):
             await replies.aclose()
         call.reply({"parameters": only or empty})
 
-    def flush(self) -> None:
-        """Send what the first calls in line have to say."""
+    def flush(self, bytes_more: int) -> None:
+        """Send what the first calls in line have to say; one of all calls has said so much more."""
+        self._unsent_bytes += bytes_more
         self._flush()
 
     def _flush(self) -> None:
@@ -300,6 +355,7 @@ class Connection(asyncio.Protocol):
             call = self._calls[0]
             call.turn.set()
             out += call.out
+            self._unsent_bytes -= sum(map(len, call.out))
             call.out = []
             if not call.answered:
                 break
@@ -308,7 +364,7 @@ class Connection(asyncio.Protocol):
             return
         if out:
             self._transport.write(b"".join(out))
-        if self._ending and not self._calls:
+        if self._ending and not self._calls and not self._unbegun:
             self._transport.close()
         else:
             self._regulate()
@@ -330,20 +386,24 @@ class _Call:
 
     def reply(self, message: Message) -> None:
         """The next reply, the last one unless it ``continues``."""
-        if not self.oneway:
-            self.out.append(_encoded(message))
+        data = b"" if self.oneway else _encoded(message)
+        if data:
+            self.out.append(data)
         self.answered = not message.get("continues")
-        self.connection.flush()
+        self.connection.flush(len(data))
 
     def abandon(self) -> None:
         """No reply will come: the client has gone."""
         self.answered = True
-        self.connection.flush()
+        self.connection.flush(0)
 
 
 def _encoded(message: Message) -> bytes:
     try:
-        return encode(message)
+        data = encode(message)
+        if len(data) <= MESSAGE_BYTES_MAX:
+            return data
+        return encode(_error(BadCall(f"the answer has {len(data)} bytes, more than one message holds; ask for less")))
     except (TypeError, ValueError):
         log.exception("a reply is not JSON: %s", json.dumps(message, default=repr)[:200])
         return encode(_error(RelaunchError("the launcher failed inside; its log says more")))
