@@ -66,16 +66,21 @@ class Feed:
         tests = [compile_pattern(pattern) for pattern in request.patterns]
         since = await self._beginning(journal, tests, request)
         left = None if _counts_from_the_end(request) else request.count
+        epoch = journal.epoch
         grown = asyncio.Event()
         self._waiting.add(grown)
         try:
             while True:
                 closed = self._closed
                 grown.clear()
-                if since < journal.compacted_to:
-                    yield [self._gap(journal, since)]
-                    since = journal.compacted_to
+                if journal.epoch != epoch:
+                    epoch, since = journal.epoch, 0
                 while left != 0 and (stored := await journal.read(since)):
+                    if stored[0].epoch != epoch:
+                        epoch, since = stored[0].epoch, 0
+                        continue
+                    if stored[0].sequence > since + 1:
+                        yield [self._gap(stored[0], since)]
                     since = stored[-1].sequence
                     events = [self._event(one) for one in stored if _matches(tests, one)][:left]
                     left = None if left is None else left - len(events)
@@ -104,11 +109,14 @@ class Feed:
             return until
         while until > journal.compacted_to:
             begin = max(journal.compacted_to, until - READ_MAX)
-            stored = [one for one in await journal.read(begin, until - begin) if one.sequence <= until]
-            for one in reversed(stored):
-                found += _matches(tests, one)
-                if found == count:
-                    return one.sequence - 1
+            matching: list[int] = []
+            at = begin
+            while at < until and (stored := await journal.read(at, until - at)):
+                at = stored[-1].sequence
+                matching += [one.sequence for one in stored if one.sequence <= until and _matches(tests, one)]
+            if found + len(matching) >= count:
+                return matching[found - count] - 1
+            found += len(matching)
             until = begin
         return journal.compacted_to
 
@@ -124,15 +132,15 @@ class Feed:
             data=data,
         )
 
-    def _gap(self, journal: Journal, since: int) -> Event:
+    def _gap(self, first: StoredEvent, since: int) -> Event:
         return Event(
             source=self._source,
-            epoch=journal.epoch,
-            sequence=journal.compacted_to,
+            epoch=first.epoch,
+            sequence=first.sequence - 1,
             kind="journal.compacted",
             label=None,
-            at=0.0,
-            data={"from": since + 1, "to": journal.compacted_to},
+            at=first.at,
+            data={"from": since + 1, "to": first.sequence - 1},
         )
 
 

@@ -37,6 +37,7 @@ SLOW_S = 0.02
 CALM_S = 30.0
 LOOK_S = 1.0
 READ_MAX = 1_000
+READ_BYTES_MAX = 1024 * 1024
 _dump = json.JSONEncoder(separators=(",", ":")).encode
 
 
@@ -167,7 +168,7 @@ class Journal:
         )
 
     async def read(self, after: int, count: int = READ_MAX) -> list[StoredEvent]:
-        """Up to ``count`` committed events with a sequence over ``after``, in order."""
+        """The first committed events with a sequence over ``after``: ``count`` of them, or as many as make a message."""
         return await self._loop.run_in_executor(self._reader, self._read, after, count)
 
     async def sequence_at(self, at: float) -> int:
@@ -188,13 +189,23 @@ class Journal:
         return sum(_size(self.path + suffix) for suffix in journal_file.SUFFIXES)
 
     def _read(self, after: int, count: int) -> list[StoredEvent]:
+        found: list[StoredEvent] = []
+        size = 0
         with journal_file.reading(self.path) as connection:
+            # One transaction: the epoch is the one of these events, whatever is put in the file's place meanwhile.
+            connection.execute("BEGIN")
+            epoch = journal_file.get_epoch(connection)
             rows = connection.execute(
                 "SELECT sequence, kind, label, at, boot_id, data FROM events "
                 "WHERE sequence > ? ORDER BY sequence LIMIT ?",
                 (after, count),
             )
-            return [StoredEvent(self.epoch, *row) for row in rows]
+            for row in rows:
+                found.append(StoredEvent(epoch, *row))
+                size += len(row[-1])
+                if size > READ_BYTES_MAX:
+                    break
+        return found
 
     def _last_before(self, at: float) -> int:
         with journal_file.reading(self.path) as connection:

@@ -146,6 +146,12 @@ def put_meta(connection: sqlite3.Connection, name: str, value: str) -> None:
     connection.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (name, value))
 
 
+def get_epoch(connection: sqlite3.Connection) -> str:
+    """The epoch of an open journal."""
+    row = connection.execute("SELECT value FROM meta WHERE name = 'epoch'").fetchone()
+    return str(row[0]) if row else ""
+
+
 @contextlib.contextmanager
 def reading(path: str) -> Iterator[sqlite3.Connection]:
     """A connection of one's own, for reading while another writes; never creates the file."""
