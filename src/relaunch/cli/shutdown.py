@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import select
+
 from relaunch.cli.outcomes import tell
 from relaunch.cli.output import write
-from relaunch.client.calls import shutdown
+from relaunch.client.calls import get_status, shutdown
 from relaunch.client.quick import Client
 
 TYPE_CHECKING = False
@@ -12,9 +16,17 @@ if TYPE_CHECKING:
     from relaunch.cli.grammar import Arguments
 
 
+KEEPER_ENDS_WITHIN_MS = 5_000
+
+
 def run(arguments: Arguments) -> int:
-    """End the launcher, and name the jobs that survived."""
-    survivors = Client().call(shutdown(leave_jobs=arguments["leave_jobs"]))
+    """End the launcher, and name the jobs that survived. Returns when its keeper has ended: the next may serve then."""
+    client, keeper = Client(), select.poll()
+    # Where the keeper is gone already, the launcher is dying with it, and the call will tell.
+    with contextlib.suppress(OSError):
+        keeper.register(os.pidfd_open(client.call(get_status())["keeper_pid"]), select.POLLIN)
+    survivors = client.call(shutdown(leave_jobs=arguments["leave_jobs"]))
+    keeper.poll(KEEPER_ENDS_WITHIN_MS)
     status = tell(survivors, lambda _job: "left running")
     write("the launcher has ended; its jobs run on\n" if arguments["leave_jobs"] else "the launcher has ended\n")
     return status
