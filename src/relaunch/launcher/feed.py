@@ -121,7 +121,10 @@ class Feed:
         return journal.compacted_to
 
     def _event(self, stored: StoredEvent) -> Event:
-        data = {"boot_id": stored.boot_id, **json.loads(stored.data)}
+        try:
+            data = {"boot_id": stored.boot_id, **json.loads(stored.data)}
+        except (ValueError, TypeError):  # damage that SQLite does not see
+            data = {"boot_id": stored.boot_id, "unreadable": stored.data}
         return Event(
             source=self._source,
             epoch=stored.epoch,

@@ -11,7 +11,9 @@ takes it (everything that has already happened). Refuses to know what an event m
 """
 
 import asyncio
+import contextlib
 import json
+import logging
 import os
 import queue
 import sqlite3
@@ -20,7 +22,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from relaunch.errors import JournalFailed
 from relaunch.launcher import journal_file
@@ -38,7 +40,11 @@ CALM_S = 30.0
 LOOK_S = 1.0
 READ_MAX = 1_000
 READ_BYTES_MAX = 1024 * 1024
+# What no file has: a journal that could not be opened anew is looked for again.
+NO_FILE = (0, 0)
+Found = TypeVar("Found")
 _dump = json.JSONEncoder(separators=(",", ":")).encode
+log = logging.getLogger("relaunch")
 
 
 @dataclass(slots=True)
@@ -83,6 +89,8 @@ class Write:
         done: Called on the loop when it is committed, or, if it may be refused, when it has failed with that error.
         refusable: Whether a failure is the caller's to handle; else it is tried until it succeeds.
         stalled: Called on the loop once, if it could not be committed at the first try.
+        own: Whether the journal itself made it, and nobody handed it in.
+        stored: The events as committed.
     """
 
     events: list[NewEvent]
@@ -90,6 +98,7 @@ class Write:
     done: Callable[[JournalFailed | None], None]
     refusable: bool = False
     stalled: Callable[[], None] | None = None
+    own: bool = False
     stored: list[StoredEvent] = field(default_factory=list)
 
 
@@ -155,7 +164,7 @@ class Journal:
             if problem is None:
                 self._succeeded(writes)
                 return
-        self._in_thread += len(writes)
+        self._in_thread += _handed_in(writes)
         for write in writes:
             self._queue.put(write)
 
@@ -168,12 +177,26 @@ class Journal:
         )
 
     async def read(self, after: int, count: int = READ_MAX) -> list[StoredEvent]:
-        """The first committed events with a sequence over ``after``: ``count`` of them, or as many as make a message."""
-        return await self._loop.run_in_executor(self._reader, self._read, after, count)
+        """The first committed events with a sequence over ``after``: ``count``, or as many as one message holds.
+
+        Raises:
+            JournalFailed: The file cannot be read.
+        """
+        return await self._reading(self._read, after, count)
 
     async def sequence_at(self, at: float) -> int:
-        """The sequence of the last event before this wall time; 0 where there is none."""
-        return await self._loop.run_in_executor(self._reader, self._last_before, at)
+        """The sequence of the last event before this wall time; 0 where there is none.
+
+        Raises:
+            JournalFailed: The file cannot be read.
+        """
+        return await self._reading(self._last_before, at)
+
+    async def _reading(self, read: Callable[..., Found], *args: Any) -> Found:
+        try:
+            return await self._loop.run_in_executor(self._reader, read, *args)
+        except sqlite3.Error as error:
+            raise JournalFailed(f"the journal {self.path} cannot be read: {error}") from None
 
     async def close(self) -> None:
         """Commit what waits, if the disk takes it, and end the threads."""
@@ -254,23 +277,19 @@ class Journal:
     def _commit(self, writes: list[Write]) -> str | None:
         if not writes:
             return self.problem
-        sequence = self._sequence
         try:
             if self._was_taken_away():
-                self._start_anew("its file was taken away")
-                sequence = 0
-            self._file.execute("BEGIN IMMEDIATE")
-            for write in writes:
-                write.stored.clear()
-                for event in write.events:
-                    sequence += 1
-                    write.stored.append(self._stored(sequence, event))
-                self._put(write)
-            self._compact(sequence)
-            self._file.execute("COMMIT")
-        except sqlite3.DatabaseError as error:
-            return self._rolled_back(error)
-        self._sequence = sequence
+                self._start_anew(writes, "its file was taken away")
+            try:
+                self._transact(writes)
+            except sqlite3.DatabaseError as error:
+                if not journal_file.is_damage(error):
+                    raise
+                self._start_anew(writes, str(error))
+                self._transact(writes)
+        except (sqlite3.Error, JournalFailed) as error:
+            self.problem = f"the journal {self.path} cannot be written: {error}"
+            return self.problem
         self.problem = None
         for write in writes:
             for job_id, text in write.documents.items():
@@ -282,6 +301,25 @@ class Journal:
         if self._commits % CHECKPOINT_COMMITS == 0:
             self._reader.submit(self._checkpoint)
         return None
+
+    def _transact(self, writes: list[Write]) -> None:
+        sequence = self._sequence
+        try:
+            self._file.execute("BEGIN IMMEDIATE")
+            for write in writes:
+                write.stored.clear()
+                for event in write.events:
+                    sequence += 1
+                    write.stored.append(self._stored(sequence, event))
+                self._put(write)
+            compacted_to = self._compact(sequence)
+            self._file.execute("COMMIT")
+        except sqlite3.Error:
+            with contextlib.suppress(sqlite3.Error):  # the first error is the one to tell
+                if self._file.in_transaction:
+                    self._file.execute("ROLLBACK")
+            raise
+        self._sequence, self.compacted_to = sequence, compacted_to
 
     def _was_taken_away(self) -> bool:
         """Looked at once a second at the most: it costs as much as the rest of a commit."""
@@ -309,34 +347,31 @@ class Journal:
             else:
                 self._file.execute("INSERT OR REPLACE INTO jobs VALUES (?, ?)", (job_id, text))
 
-    def _compact(self, sequence: int) -> None:
+    def _compact(self, sequence: int) -> int:
+        """The last sequence that is gone, once this is committed."""
         to = sequence - self._events_max
         if to < self.compacted_to + COMPACTION_EVENTS:
-            return
+            return self.compacted_to
         self._file.execute("DELETE FROM events WHERE sequence <= ?", (to,))
         journal_file.put_meta(self._file, "compacted_to", str(to))
-        self.compacted_to = to
+        return to
 
-    def _rolled_back(self, error: sqlite3.DatabaseError) -> str:
-        try:
-            if self._file.in_transaction:
-                self._file.execute("ROLLBACK")
-            if journal_file.is_damage(error):
-                self._start_anew(str(error))
-        except sqlite3.Error:
-            pass  # The first error is the one to tell.
-        self.problem = f"the journal {self.path} cannot be written: {error}"
-        return self.problem
+    def _start_anew(self, writes: list[Write], why: str) -> None:
+        """Replace a journal that was damaged or taken away by a new one that holds every job as it is known here.
 
-    def _start_anew(self, why: str) -> None:
-        """Replace a journal that was damaged or taken away by a new one that holds every job as it is known here."""
+        Raises:
+            JournalFailed: It cannot be made; it is tried again with a later commit.
+        """
         self._file.close()
+        self._identity = NO_FILE
         opened = journal_file.open_new(self.path, why)
         self._file, self._identity, self.epoch = opened.connection, opened.identity, opened.epoch
         self.set_aside = opened.set_aside
         self._sequence = self.compacted_to = 0
-        with self._file:
-            self._file.executemany("INSERT INTO jobs VALUES (?, ?)", self.documents.items())
+        log.warning("the journal could not be used any more: %s", self.set_aside)
+        told = NewEvent("journal.reset", None, {"set_aside": self.set_aside}, time.time())
+        first = Write([told], dict(self.documents), lambda _: None, own=True)
+        writes[:] = [first, *(write for write in writes if not write.own)]
 
     def _post(self, callback: Callable[..., None], *args: Any) -> None:
         try:
@@ -345,7 +380,7 @@ class Journal:
             pass  # The loop has been closed: nobody is left to be told.
 
     def _written(self, writes: list[Write]) -> None:
-        self._in_thread -= len(writes)
+        self._in_thread -= _handed_in(writes)
         self._succeeded(writes)
 
     def _succeeded(self, writes: list[Write]) -> None:
@@ -364,6 +399,10 @@ class Journal:
             stalled, write.stalled = write.stalled, None
             if stalled:
                 stalled()
+
+
+def _handed_in(writes: list[Write]) -> int:
+    return sum(not write.own for write in writes)
 
 
 def _size(path: str) -> int:

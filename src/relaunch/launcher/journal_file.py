@@ -53,10 +53,10 @@ def open_or_set_aside(path: str) -> Opened:
     try:
         return _open(path)
     except sqlite3.OperationalError as error:
-        if not is_damage(error):
+        if not is_damage(error) and error.sqlite_errorcode != sqlite3.SQLITE_ERROR:  # that one is: no such table
             raise JournalFailed(f"the journal {path} cannot be opened: {error}") from None
         return open_new(path, str(error))
-    except (sqlite3.DatabaseError, ValueError) as error:
+    except (sqlite3.DatabaseError, ValueError, OSError) as error:
         return open_new(path, str(error))
 
 
@@ -70,8 +70,9 @@ def open_new(path: str, why: str | None) -> Opened:
         aside = _set_aside(path)
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
         connection = _connect(path)
-        connection.executescript(SCHEMA)
+        connection.executescript(f"BEGIN; {SCHEMA}")
         put_meta(connection, "epoch", secrets.token_hex(8))
+        connection.execute("COMMIT")
         told = f"{aside}: {why}" if aside else why
         return _read(connection, path, told)
     except (OSError, sqlite3.Error) as error:
@@ -91,6 +92,7 @@ def _set_aside(path: str) -> str | None:
 
 def _connect(path: str) -> sqlite3.Connection:
     connection = sqlite3.connect(path, timeout=5.0, isolation_level=None, check_same_thread=False)
+    connection.text_factory = _text
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = NORMAL")
     connection.execute("PRAGMA wal_autocheckpoint = 0")
@@ -156,10 +158,16 @@ def get_epoch(connection: sqlite3.Connection) -> str:
 def reading(path: str) -> Iterator[sqlite3.Connection]:
     """A connection of one's own, for reading while another writes; never creates the file."""
     connection = sqlite3.connect(f"file:{_uri(path)}?mode=rw", uri=True, timeout=5.0)
+    connection.text_factory = _text
     try:
         yield connection
     finally:
         connection.close()
+
+
+def _text(raw: bytes) -> str:
+    """A text as it stands in the file, where damage may have made it none."""
+    return raw.decode("utf-8", "replace")
 
 
 def _uri(path: str) -> str:
@@ -177,7 +185,8 @@ def identity(path: str) -> tuple[int, int] | None:
 
 def is_damage(error: sqlite3.Error) -> bool:
     """Whether an error says that the file itself is broken, rather than that the disk is full or busy."""
-    return error.sqlite_errorcode & 0xFF in _DAMAGE
+    code: int | None = getattr(error, "sqlite_errorcode", None)  # what the module itself raises has none
+    return code is not None and code & 0xFF in _DAMAGE
 
 
 _DAMAGE = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_FORMAT)

@@ -210,7 +210,7 @@ def _jobs(journal: Journal) -> list[Job]:
     for job_id, text in journal.documents.items():
         try:
             jobs.append(from_document(json.loads(text)))
-        except (KeyError, TypeError, ValueError, RelaunchError) as error:
+        except (AttributeError, KeyError, TypeError, ValueError, RelaunchError) as error:
             log.error("job %s cannot be read from the journal and is passed over: %r", job_id, error)
     return jobs
 
