@@ -19,7 +19,7 @@ from relaunch.places import make_private, runtime_directory, socket_path, state_
 LOCK_NAME = "lock"
 BACKLOG = 1024
 SYSTEMD_FIRST_FD = 3
-# A keeper that was killed leaves a launcher that notices at once, and then ends; the lock is its own until then.
+# How long one that ends may still have the lock: a launcher whose keeper was killed, a keeper after its launcher.
 DYING_S = 2.0
 _RETRY_S = 0.02
 _PID_BYTES_MAX = 32
@@ -60,7 +60,7 @@ def take_lock(state: str, path: str) -> int:
     give_up_at = time.monotonic() + DYING_S
     while not _locked(fd):
         pid = _holder(fd)
-        if _alive(pid) or time.monotonic() > give_up_at:
+        if (_alive(pid) and _answers(path)) or time.monotonic() > give_up_at:
             raise AlreadyServing(f"a launcher of yours already serves here: pid {pid or 'unknown'}, socket {path}")
         time.sleep(_RETRY_S)
     own_lock(fd)
@@ -97,6 +97,16 @@ def _alive(pid: int) -> bool:
             return file.read().rpartition(b")")[2].split()[0] not in (b"Z", b"X")
     except OSError:
         return False
+
+
+def _answers(path: str) -> bool:
+    """Whether anybody listens there. Nobody does where the one with the lock has not begun to, or is about to end."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        try:
+            probe.connect(path)
+        except OSError:
+            return False
+    return True
 
 
 def listen(path: str) -> tuple[int, str, str]:
