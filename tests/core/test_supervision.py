@@ -1,13 +1,12 @@
 """One job's life, clause by clause."""
 
 from collections.abc import Callable
-from dataclasses import replace
 
 import pytest
 from tests.core.life import KILL, START_FAILED, TERM, Life, backoff, ending, exited, finished, running, stopping
 
 from relaunch.core import supervision as core
-from relaunch.core.supervision import Ask, Backoff, Ending, Finished, Running, Starting, State, Stopping
+from relaunch.core.supervision import Backoff, Running, Starting
 
 
 def test_a_submit_is_recorded_before_it_is_ordered() -> None:
@@ -362,24 +361,6 @@ def test_a_new_run_is_the_keepers_own_child() -> None:
 def test_the_signal_that_is_due_is_that_of_the_stop_under_way(life: Life, signal: int) -> None:
     """[S4]"""
     assert core.signal_due(life.job) == signal
-
-
-def test_nothing_is_dated_ahead_of_the_clock_of_a_new_boot() -> None:
-    """[S8] [S22] It counts from 0 again."""
-    ask = Ask(TERM, 20, "stopped")
-    job = Life(keep_alive=True, throttle_s=7.0).job
-    cases: list[tuple[State, State]] = [
-        (Starting(1e6), Starting(3.0)),
-        (Running(5, 6, 1e6), Running(5, 6, 3.0)),
-        (Stopping(5, 6, 1e6, ask, None), Stopping(5, 6, 3.0, ask, None)),
-        (Ending(1e6, None, None), Ending(3.0, None, None)),
-        (Backoff(1e6), Backoff(10.0)),
-    ]
-    for state, expected in cases:
-        before = replace(job, state=state)
-        assert core.restored(before, 3.0).state == expected
-        assert core.restored(before, 2e6) is before
-    assert core.restored(finished().job, 0.0).state == Finished()
 
 
 def test_a_late_report_of_an_end_changes_nothing() -> None:

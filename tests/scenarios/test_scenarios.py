@@ -32,6 +32,7 @@ import pytest
 from relaunch.core import supervision as core
 from relaunch.core.document import from_document, to_document
 from relaunch.core.supervision import Ask, Effect, Event, Job, Record, SignalTree, Spawn
+from relaunch.launcher.recovery import from_before_boot
 from relaunch.model import Exit, JobSpec, signal_name, signal_number
 
 HERE = Path(__file__).parent
@@ -55,8 +56,10 @@ class Trace:
         elif verb.startswith("+"):
             yield from self._pass(float(verb[1:]))
         elif verb in ("crash", "reboot"):
-            self.now = 0.0 if verb == "reboot" else self.now
-            self.job = core.restored(from_document(json.loads(json.dumps(to_document(self._there)))), self.now)
+            self.job = from_document(json.loads(json.dumps(to_document(self._there))))
+            if verb == "reboot":
+                self.now = 0.0
+                self.job = from_before_boot(self.job, self.now)
         else:
             yield from self._apply(event_of(verb, words, self._there.spec))
         yield shown(self._there)

@@ -17,10 +17,10 @@ from tests.simulation.keeper import Order, Report
 from relaunch.core import supervision as core
 from relaunch.core.document import to_document
 from relaunch.core.supervision import Effect, Event, Job, Record, SignalTree, Spawn
+from relaunch.launcher.recovery import from_before_boot
 from relaunch.model import Exit, JobSpec
 
 WALL = 1_700_000_000.0
-ENDED_BEFORE = (core.Backoff, core.Finished)
 
 
 class World(Protocol):
@@ -218,7 +218,9 @@ class Launcher:
         same_boot = self.world.journal.boot in (None, self.world.host.boot)
         held = {report.key: report for report in hello.held}
         journal = self.world.journal
-        jobs = [self.restore(job, hello) for job in map(journal.job, journal.documents) if job is not None]
+        jobs = [
+            self.restore(job, same_boot=same_boot) for job in map(journal.job, journal.documents) if job is not None
+        ]
         for job in jobs:
             self.jobs[job.id] = job
             self.arm(job)
@@ -237,12 +239,13 @@ class Launcher:
         writes, self._recovery = self._recovery, None
         self.world.write(self.merged(writes, again))
 
-    def restore(self, job: Job, hello: Hello) -> Job:
-        """A job as this launcher takes it up: in this boot's time, and, under a new keeper, as adopted."""
-        job = core.restored(job, self._now)
-        if hello.starts == 1 and not isinstance(job.state, ENDED_BEFORE):
-            job = replace(job, adopted=True)
-        return job
+    def restore(self, job: Job, *, same_boot: bool) -> Job:
+        """A job as this launcher takes it up: adopted, where there may be something of it to adopt."""
+        if not same_boot:
+            job = from_before_boot(job, self._now)
+        if isinstance(job.state, core.Backoff | core.Finished):
+            return job
+        return replace(job, adopted=same_boot and bool(self.world.host.of_job(job.id)))
 
     def merged(self, writes: list[Write], again: list[Job]) -> Write:
         documents = {job.id: to_document(job) for job in self.jobs.values()}
@@ -262,7 +265,7 @@ class Launcher:
     def find(self, job: Job, *, same_boot: bool) -> None:
         """Look for a run that this keeper does not know: adopt it, or say that its end is not known."""
         there: tuple[int, int] | None = None
-        if same_boot and isinstance(job.state, core.Running | core.Stopping):
+        if isinstance(job.state, core.Running | core.Stopping):
             there = job.state.pid, job.state.ticks
         elif same_boot:
             firsts = [p for p in self.world.host.of_job(job.id) if p.first and p.run == job.run]

@@ -220,24 +220,30 @@ class OrdersUnseen(Launcher):
 class TrustsPids(Launcher):
     """A process of an earlier boot is taken for one of this."""
 
-    def find(self, job: Job, *, same_boot: bool) -> None:
-        super().find(job, same_boot=True)
+    def restore(self, job: Job, *, same_boot: bool) -> Job:
+        restored = super().restore(job, same_boot=same_boot)
+        if isinstance(job.state, Running | Stopping) and isinstance(restored.state, Running | Stopping):
+            return replace(restored, state=replace(restored.state, ticks=job.state.ticks))
+        return restored
 
 
 @planted(reboots=3)
 class KeepsClock(Launcher):
     """Times of an earlier boot are taken for those of this."""
 
-    def restore(self, job: Job, hello: Hello) -> Job:
-        return replace(super().restore(job, hello), state=job.state)
+    def restore(self, job: Job, *, same_boot: bool) -> Job:
+        restored = super().restore(job, same_boot=same_boot)
+        if isinstance(job.state, Running | Stopping) and isinstance(restored.state, Running | Stopping):
+            return replace(restored, state=replace(job.state, ticks=restored.state.ticks))
+        return replace(restored, state=job.state)
 
 
 @planted(keeper_dies=0.1)
 class ForgetsAdoption(Launcher):
     """The tree of an adopted job is looked for below the new keeper only."""
 
-    def restore(self, job: Job, hello: Hello) -> Job:
-        return replace(super().restore(job, hello), adopted=job.adopted)
+    def restore(self, job: Job, *, same_boot: bool) -> Job:
+        return replace(super().restore(job, same_boot=same_boot), adopted=job.adopted)
 
 
 @planted(launcher_dies=0.05)

@@ -262,24 +262,6 @@ def deadline(job: Job) -> float | None:
             assert_never(job.state)
 
 
-def restored(job: Job, now: float) -> Job:
-    """The job as a new launcher takes it up from the journal.
-
-    Its times may be of an earlier boot of the host, whose clock meant nothing here: none may lie further ahead than it
-    could if it were of this one.
-    """
-    state = job.state
-    match state:
-        case Starting(since=since) | Running(since=since) | Stopping(since=since) if since > now:
-            return replace(job, state=replace(state, since=now))
-        case Ending(started=started) if started > now:
-            return replace(job, state=replace(state, started=now))
-        case Backoff(retry_at=retry_at) if retry_at > now + _retry_s(job.spec):
-            return replace(job, state=Backoff(now + _retry_s(job.spec)))
-        case _:
-            return job
-
-
 def signal_due(job: Job) -> int:
     """The signal that a stop under way has come to."""
     state = job.state
@@ -456,13 +438,9 @@ def _start_failed(job: Job, state: Starting, failure: Exit, now: float) -> Step:
     """A first start that fails is refused; a later one of a kept job is tried again."""
     ask = None if state.ask is None or state.ask.restart else state.ask
     again = job.spec.keep_alive and job.run > 1 and ask is None
-    after: State = Backoff(now + _retry_s(job.spec)) if again else Finished()
+    after: State = Backoff(now + max(job.spec.throttle_s, RETRY_S_MIN)) if again else Finished()
     job = replace(job, state=after, exit=failure)
     return job, (Record("start-failed", _told(job, failure, ask, now)),)
-
-
-def _retry_s(spec: JobSpec) -> float:
-    return max(spec.throttle_s, RETRY_S_MIN)
 
 
 def _told(after: Job, end: Exit, ask: Ask | None, now: float) -> dict[str, Any]:

@@ -108,7 +108,7 @@ def from_before_boot(job: Job, now: float) -> Job:
         case core.Ending():
             return replace(job, state=replace(job.state, started=0.0))
         case core.Backoff():
-            return replace(job, state=core.Backoff(now))
+            return replace(job, state=core.Backoff(max(now, job.spec.throttle_s)))
         case core.Finished():
             return job
         case _:
