@@ -143,6 +143,7 @@ class Journal:
         self._in_thread = 0
         self._slow_until = 0.0
         self._look_at = 0.0
+        self._damage: str | None = None
         self._reader = ThreadPoolExecutor(1, "journal-reader")
         self._writer = threading.Thread(target=self._run, name="journal-writer", daemon=True)
         self._writer.start()
@@ -196,7 +197,23 @@ class Journal:
         try:
             return await self._loop.run_in_executor(self._reader, read, *args)
         except sqlite3.Error as error:
+            await self._look_again(error)
+        try:
+            return await self._loop.run_in_executor(self._reader, read, *args)
+        except sqlite3.Error as error:
             raise JournalFailed(f"the journal {self.path} cannot be read: {error}") from None
+
+    async def _look_again(self, error: sqlite3.Error) -> None:
+        """Commit nothing, so that the journal begins anew if it cannot be read because it is no more.
+
+        The writer itself may have all that it needs in memory, and see nothing.
+        """
+        self._look_at = 0.0
+        if journal_file.is_damage(error):
+            self._damage = str(error)
+        looked: asyncio.Future[JournalFailed | None] = self._loop.create_future()
+        self.write(Write([], {}, looked.set_result, refusable=True))
+        await looked
 
     async def close(self) -> None:
         """Commit what waits, if the disk takes it, and end the threads."""
@@ -278,7 +295,9 @@ class Journal:
         if not writes:
             return self.problem
         try:
-            if self._was_taken_away():
+            if self._damage is not None:
+                self._start_anew(writes, self._damage)
+            elif self._was_taken_away():
                 self._start_anew(writes, "its file was taken away")
             try:
                 self._transact(writes)
@@ -366,7 +385,7 @@ class Journal:
         self._identity = NO_FILE
         opened = journal_file.open_new(self.path, why)
         self._file, self._identity, self.epoch = opened.connection, opened.identity, opened.epoch
-        self.set_aside = opened.set_aside
+        self.set_aside, self._damage = opened.set_aside, None
         self._sequence = self.compacted_to = 0
         log.warning("the journal could not be used any more: %s", self.set_aside)
         told = NewEvent("journal.reset", None, {"set_aside": self.set_aside}, time.time())

@@ -70,6 +70,7 @@ def open_new(path: str, why: str | None) -> Opened:
         aside = _set_aside(path)
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
         connection = _connect(path)
+        _prepare(connection)
         connection.executescript(f"BEGIN; {SCHEMA}")
         put_meta(connection, "epoch", secrets.token_hex(8))
         connection.execute("COMMIT")
@@ -93,16 +94,19 @@ def _set_aside(path: str) -> str | None:
 def _connect(path: str) -> sqlite3.Connection:
     connection = sqlite3.connect(path, timeout=5.0, isolation_level=None, check_same_thread=False)
     connection.text_factory = _text
+    return connection
+
+
+def _prepare(connection: sqlite3.Connection) -> None:
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = NORMAL")
     connection.execute("PRAGMA wal_autocheckpoint = 0")
     connection.execute("PRAGMA temp_store = MEMORY")
-    return connection
 
 
 def _open(path: str) -> Opened:
     with open(path, "rb") as file:
-        if file.read(16) not in (b"", b"SQLite format 3\0"):
+        if file.read(16) != b"SQLite format 3\0":
             raise ValueError("it is not an SQLite database")
     connection = _connect(path)
     try:
@@ -111,6 +115,7 @@ def _open(path: str) -> Opened:
             raise ValueError("it belongs to another program")
         if version != VERSION:
             raise ValueError(f"it has the form {version}; this version reads the form {VERSION}")
+        _prepare(connection)  # only now, for this changes the file
         verdict = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
         if verdict != "ok":
             raise ValueError(str(verdict))
