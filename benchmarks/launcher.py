@@ -17,8 +17,8 @@ Environment = dict[str, str]
 @contextlib.contextmanager
 def launcher() -> Iterator[Environment]:
     """A launcher in a private place, ended and removed afterwards; gives the environment that finds it."""
-    # Not /tmp: an ext4 without a journal takes up to a millisecond to make a file where thousands were deleted in the last
-    # minutes, as test runs do there, and that would be measured instead.
+    # Not /tmp: an ext4 without a journal takes up to a millisecond to make a file where thousands were deleted in the
+    # last minutes, as test runs do there, and that would be measured instead.
     place = tempfile.mkdtemp(prefix="relaunch-", dir=os.environ.get("BENCHMARK_DIRECTORY", "/var/tmp"))
     environment = os.environ | {"XDG_RUNTIME_DIR": f"{place}/run", "XDG_STATE_HOME": f"{place}/state"}
     # With it, nothing that was imported is kept compiled, and each run would compile the command anew; nobody's

@@ -48,7 +48,8 @@ class Client:
 
     def pipelined(self) -> list[float]:
         """Seconds from the first call to each reply."""
-        begin, at = time.perf_counter(), []
+        at: list[float] = []
+        begin = time.perf_counter()
         self._socket.sendall(b"".join(_submit() for _ in range(JOBS)))
         while len(at) < JOBS:
             at += [time.perf_counter() - begin for reply in self._read() if _is_running(reply)]

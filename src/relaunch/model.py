@@ -8,7 +8,6 @@ import re
 import signal
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
-from functools import cache
 from typing import Any, Self
 
 from relaunch.errors import BadSignal, BadSpec
@@ -28,10 +27,14 @@ Wire = dict[str, Any]
 Limit = tuple[int | None, int | None]
 
 
-@cache
-def _fields(kind: type) -> tuple[tuple[str, Any], ...]:
+_FIELDS: dict[type, tuple[tuple[str, Any], ...]] = {}
+
+
+def _fields(kind: type[Any]) -> tuple[tuple[str, Any], ...]:
     """Name and default of each field: kept, as dataclasses.fields searches anew at each call."""
-    return tuple((part.name, part.default) for part in fields(kind))
+    if kind not in _FIELDS:
+        _FIELDS[kind] = tuple((part.name, part.default) for part in fields(kind))
+    return _FIELDS[kind]
 
 
 def signal_number(name: object) -> int:
