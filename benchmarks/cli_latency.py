@@ -45,7 +45,7 @@ def main() -> int:
     """Measure and print; the exit status says whether the bound holds."""
     with launcher() as environment:
         for number in range(JOBS):
-            submit = [LAUNCH, "submit", "-l", f"bench/{number}", "-p", "sleep", "600"]
+            submit = [str(LAUNCH), "submit", "-l", f"bench/{number}", "-p", "sleep", "600"]
             subprocess.run(submit, env=environment, check=True, stdout=subprocess.DEVNULL)
         times = measure(environment)
     floor = median(times["python -c pass"])
