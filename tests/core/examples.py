@@ -13,7 +13,7 @@ from relaunch.core.supervision import Ask, Backoff, Ending, Finished, Job, Runni
 from relaunch.model import LIMIT_NAMES, Exit, JobSpec
 
 # The same examples at each run, and no failure because a machine was busy.
-repeatable = settings(deadline=None, derandomize=True, max_examples=25, database=None)
+repeatable = settings(deadline=None, derandomize=True, max_examples=15, database=None)
 
 parts = st.text(string.ascii_letters + string.digits + "._-@:+=~", min_size=1, max_size=12).filter(
     lambda part: part not in (".", "..")

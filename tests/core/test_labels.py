@@ -48,11 +48,11 @@ def test_what_is_no_label_is_refused_with_the_reason(label: object, what: str) -
         check_label(label)
 
 
-@pytest.mark.parametrize("character", [chr(code) for code in range(256) if chr(code) not in ALPHABET + "/"])
-def test_every_other_character_is_refused(character: str) -> None:
+def test_every_other_character_is_refused() -> None:
     """[W8]"""
-    with pytest.raises(BadLabel):
-        check_label(f"a{character}b")
+    for character in {chr(code) for code in range(256)}.difference(ALPHABET, "/"):
+        with pytest.raises(BadLabel):
+            check_label(f"a{character}b")
 
 
 @repeatable

@@ -142,10 +142,10 @@ def test_a_signal_has_several_names(name: object) -> None:
     assert signal_number(name) == signal.SIGTERM
 
 
-@pytest.mark.parametrize("number", range(1, signal.NSIG))
-def test_every_signal_keeps_its_number(number: int) -> None:
-    assert signal_number(signal_name(number)) == number
-    assert not signal_name(number).startswith("SIG")
+def test_every_signal_keeps_its_number() -> None:
+    for number in range(1, signal.NSIG):
+        assert signal_number(signal_name(number)) == number
+        assert not signal_name(number).startswith("SIG")
 
 
 @pytest.mark.parametrize(
