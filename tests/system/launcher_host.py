@@ -44,6 +44,7 @@ class Host:
     def __init__(self) -> None:
         self.place = Path(tempfile.mkdtemp(prefix="rl-", dir="/tmp"))
         self.env = {name: value for name, value in os.environ.items() if not name.startswith(("XDG_", "LAUNCH_"))}
+        self._started: list[subprocess.Popen[str]] = []
         self.env |= {"XDG_RUNTIME_DIR": f"{self.place}/run", "XDG_STATE_HOME": f"{self.place}/state"}
 
     @property
@@ -91,9 +92,11 @@ class Host:
         return done
 
     def popen(self, *args: str, **options: Any) -> subprocess.Popen[str]:
-        """Start ``launch`` and go on; its output is piped unless told otherwise."""
+        """Start ``launch`` and go on; its output is piped unless told otherwise. At the end it is ended, if need be."""
         settings = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-        return subprocess.Popen([str(LAUNCH), *args], env=self.env, **(settings | options))
+        process = subprocess.Popen([str(LAUNCH), *args], env=self.env, **(settings | options))
+        self._started.append(process)
+        return process
 
     def serve(self) -> None:
         """Start the launcher; returns once it answers."""
@@ -150,6 +153,9 @@ class Host:
             for pid in self.processes():
                 with suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
+            for process in self._started:
+                with process:
+                    process.kill()
             shutil.rmtree(self.place, ignore_errors=True)
 
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 _FOLLOW_COUNT = 10
 _AGAIN_S = 0.05
+_SEQUENCE_DIGITS_MAX = 19
 _UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 _TYPE_PREFIX = "io.relaunch."
 
@@ -76,7 +77,7 @@ def parse_since(given: str | None, now: float) -> tuple[int | None, float | None
     if given is None:
         return None, None
     digits = given[:-1]
-    if given.isascii() and given.isdecimal():
+    if given.isascii() and given.isdecimal() and len(given) < _SEQUENCE_DIGITS_MAX:
         return int(given), None
     if digits.isascii() and digits.isdecimal() and given[-1] in _UNITS_S:
         return None, now - int(digits) * _UNITS_S[given[-1]]
@@ -113,16 +114,14 @@ def _local(when: str) -> str:
 
 
 def _details(data: Wire) -> str:
-    exit_data = data.get("exit") if isinstance(data.get("exit"), dict) else data
     words = []
     if data.get("pid"):
         words.append(f"pid {data['pid']}")
-    for name in ("reason", "code", "signal", "message"):
-        value = (exit_data or {}).get(name, data.get(name))
-        if value is not None:
-            words.append(str(value) if name in ("reason", "message") else f"{name} {value}")
+    for name, form in (("reason", "{}"), ("code", "code {}"), ("signal", "{}"), ("message", "{}"), ("why", "{}")):
+        if data.get(name) is not None:
+            words.append(form.format(data[name]))
     if data.get("restart_in_s") is not None:
         words.append(f"starts again in {length(data['restart_in_s'])}" if data["restart_in_s"] else "starts again")
-    if isinstance(data.get("argv"), list) and not words[1:]:
+    if data.get("argv") and data.get("reason") is None:
         words.append(command_line(data["argv"]))
     return ", ".join(words)

@@ -50,7 +50,10 @@ def parse(typed: Sequence[str]) -> "tuple[Command, Arguments]":
         return parse(["version", *typed[1:]])
     command = BY_NAME.get(name)
     if command is None:
-        _top().parse_args(typed[:1])
+        if name in ("-h", "--help"):
+            _top().parse_args(["--help"])
+        if name.startswith("-"):
+            raise Usage(f"there is no option {name!r}; see: launch --help")
         raise Usage(
             f"there is no command {name!r}; see: launch --help" if typed else "a command is missing; see: launch --help"
         )
@@ -90,7 +93,6 @@ def _top() -> Parser:
         allow_abbrev=False,
     )
     parser.add_argument("--version", action="store_true", help="print the version and exit")
-    parser.add_argument("rest", nargs="*", help=argparse.SUPPRESS)
     return parser
 
 

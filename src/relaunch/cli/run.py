@@ -9,7 +9,7 @@ from binascii import a2b_base64
 from relaunch.cli.ended import exit_status
 from relaunch.cli.grammar import PROGRAM
 from relaunch.cli.output import OutputFailed, say, write_bytes
-from relaunch.cli.render import state
+from relaunch.cli.render import end
 from relaunch.cli.spec import spec_from
 from relaunch.client.calls import logs, send_signal, submit, wait
 from relaunch.client.quick import Client, call_until_answered
@@ -41,7 +41,7 @@ def run(arguments: Arguments) -> int:
     job = call_until_answered(wait([label]))[0]
     status = exit_status(job)
     if status and (job["exit"] or {}).get("code") is None:
-        say(f"{label}: {state(job)}")
+        say(f"{label} ended: {end(job['exit'])}")
     return status
 
 
