@@ -277,7 +277,8 @@ class Exit:
         core_dumped: Whether the kernel says that it dumped core.
         message: What failed, for ``start-failed``.
         at: Wall time, seconds since the epoch.
-        usage: ``user_s``, ``system_s`` and ``rss_bytes_max`` of the process and its reaped children, where known.
+        usage: ``user_s``, ``system_s`` and ``rss_bytes_max`` of the process and its reaped children, where known; the
+            last is never under the keeper's own size, which the kernel counts in.
     """
 
     reason: str

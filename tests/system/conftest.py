@@ -1,8 +1,10 @@
 """Fixtures of the tests on real processes."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
+from tests.system.keeper_process import KeeperProcess, Launcher, keeper
 from tests.system.launcher_host import Host
 
 
@@ -21,3 +23,16 @@ def host(place: Host) -> Host:
     """A private place where a launcher serves; at the end nothing of it is left, or the test fails."""
     place.serve()
     return place
+
+
+@pytest.fixture
+def running(tmp_path: Path) -> Iterator[KeeperProcess]:
+    """A keeper of its own, with the test in the launcher's place."""
+    with keeper(tmp_path) as process:
+        yield process
+
+
+@pytest.fixture
+def launcher(running: KeeperProcess) -> Launcher:
+    """The test as that keeper's launcher, up."""
+    return running.launcher().up()

@@ -223,3 +223,21 @@ def keeper(directory: Path, *options: str, **more: Any) -> Iterator[KeeperProces
         yield running
     finally:
         running.close()
+
+
+def exit_of(launcher: Launcher, key: str, *argv: str, **fields: object) -> int:
+    """Run one program to its end; its exit code, negative for a signal."""
+    launcher.spawn(key, *argv, **fields)
+    launcher.expect("spawned", key=key)
+    return os.waitstatus_to_exitcode(launcher.expect("exited", key=key)["status"])
+
+
+def output_of(launcher: Launcher, path: Path, *argv: str, **fields: object) -> str:
+    assert exit_of(launcher, f"output {path.name}", *argv, stdout=str(path), **fields) == 0
+    return path.read_text()
+
+
+def statuses(hello: dict[str, object]) -> dict[str, dict[str, object]]:
+    children = hello["children"]
+    assert isinstance(children, list)
+    return {report["key"]: report for report in children}

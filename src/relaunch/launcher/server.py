@@ -149,7 +149,7 @@ class Server:
                 "vendor": "relaunch",
                 "product": "launcher",
                 "version": self.version,
-                "url": "https://relaunch.io/",
+                "url": "",
                 "interfaces": [_SERVICE, INTERFACE],
             }
         if name != "GetInterfaceDescription":

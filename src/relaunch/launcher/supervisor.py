@@ -224,7 +224,7 @@ class Supervisor:
 
     def take_in(self, job: Job) -> None:
         """Take in a job that is running and that the journal does not know yet."""
-        self._write(job, (core.Record("taken-in", {"pid": self.root(job).first}),))
+        self._write(job, (core.Record("taken-in", {"pid": _pid(job)}),))
 
     def signal_again(self, job: Job) -> None:
         """Do again what a stop under way asks for, as after a launcher died in the middle of it."""
@@ -478,6 +478,10 @@ def start_failure(report: Message) -> Exit:
         "fork": f"no process could be made: {reason}",
     }
     return Exit(reason="start-failed", message=lines.get(what, f"{what} {subject}: {reason}"), at=report["at"])
+
+
+def _pid(job: Job) -> int | None:
+    return job.state.pid if isinstance(job.state, core.Running | core.Stopping) else None
 
 
 def _root(job: Job, *, alive: bool) -> Root:
