@@ -69,6 +69,7 @@ class Server:
         self.hang_ups = kernel.HangUps(asyncio.get_running_loop())
         self._connections_max = connections_max
         self._opening: set[asyncio.Task[Any]] = set()
+        self._paused = False
         self._listener: socket.socket | None = None
 
     def start(self, listener: socket.socket) -> None:
@@ -105,14 +106,17 @@ class Server:
             except BlockingIOError:
                 return
             except OSError as error:
-                log.warning("a connection was not accepted: %s", error.strerror)
+                if not self._paused:
+                    log.warning("clients wait, for a connection could not be accepted: %s", error.strerror)
                 self._pause()
                 return
+            self._paused = False
             self._open(client)
 
     def _pause(self) -> None:
         """Out of descriptors: who waits in the backlog is served when one is free."""
         listener, loop = self._listener, asyncio.get_running_loop()
+        self._paused = True
         self.stop_accepting()
         if listener is not None:
             loop.call_later(0.2, self.start, listener)
@@ -127,7 +131,7 @@ class Server:
         refusal: RelaunchError | None = None
         if uid != os.getuid():
             refusal = NotPermitted(f"this launcher serves user {os.getuid()} only, and you are user {uid}")
-        elif len(self.connections) >= self._connections_max:
+        elif len(self.connections) + len(self._opening) >= self._connections_max:
             refusal = Refused(f"{self._connections_max} clients are connected already; try again when some have gone")
         if refusal is not None:
             _turn_away(client, refusal)
