@@ -177,6 +177,12 @@ class Journal:
             and not any(event.more for write in writes for event in write.events)
         )
 
+    async def settle(self) -> None:
+        """Wait until all that was handed in has been committed, or has failed to be for now."""
+        settled = self._loop.create_future()
+        self.write(Write([], {}, settled.set_result, refusable=True))
+        await settled
+
     async def read(self, after: int, count: int = READ_MAX) -> list[StoredEvent]:
         """The first committed events with a sequence over ``after``: ``count``, or as many as one message holds.
 

@@ -75,6 +75,8 @@ class Launcher:
         journal = Journal(os.path.join(self._options.state, "journal.db"), hello["boot_id"], self._feed.committed)
         outputs = Outputs(make_private(os.path.join(self._options.state, "output")))
         supervisor = self._recover(hello, journal, outputs)
+        # Before the keeper is told ``up``: a launcher that follows this one relies on what recovery has found.
+        await journal.settle()
         server = self._serve(hello, journal, outputs, supervisor)
         status = await self._over
         server.stop_accepting()

@@ -74,9 +74,12 @@ def recover(
 
 
 def _resume(supervisor: Supervisor, job: Job) -> None:
-    """Do again what a state asks for, in case the launcher died before it was done."""
+    """Do again what the journaled state asks for, in case the launcher died before it was done.
+
+    What has come of it since is not in the journal yet, and asks by itself.
+    """
     now = supervisor.jobs[job.spec.label]
-    if isinstance(now.state, core.Stopping | core.Ending):
+    if isinstance(job.state, core.Stopping | core.Ending) and isinstance(now.state, core.Stopping | core.Ending):
         supervisor.signal_again(now)
 
 

@@ -124,7 +124,8 @@ class Supervisor:
         started = self.until(job.id, settled)
         self._apply(job, core.RestartAsked(ask))
         job = await started
-        if job.run > run and job.exit is not None and job.exit.reason == "start-failed":
+        begun = not isinstance(job.state, core.Backoff | core.Finished)
+        if job.run > run and not begun and job.exit is not None and job.exit.reason == "start-failed":
             raise StartFailed(f"{label} was not started: {job.exit.message}")
         if job.run == run and isinstance(job.state, core.Finished):
             raise Refused(f"{label} was stopped by a later request, and not started again")
@@ -191,7 +192,7 @@ class Supervisor:
             job = self._by_key(report.get("key", ""))
             if job is None:
                 if report["event"] == "exited":
-                    self._link.order("forget", keys=[report["key"]])
+                    self._forget_once_journaled(report["key"])
                 continue
             match report["event"]:
                 case "spawned":
@@ -207,6 +208,10 @@ class Supervisor:
         leftover = bool(self.trees.members(_root(job, alive=False)))
         event = core.Exited(report["pid"], report["status"], report["at"], report["usage"], leftover)
         self._apply(job, event, forget=report.get("key"))
+
+    def _forget_once_journaled(self, key: str) -> None:
+        """Have the keeper drop the end of a run that is no job's current one, after what is being written of it."""
+        self._journal.write(Write([], {}, lambda _: self._link.order("forget", keys=[key])))
 
     def _is_adopted(self, job: Job, report: Message) -> bool:
         """Whether the keeper is not the parent, so that orphans of the tree do not fall to it either."""
