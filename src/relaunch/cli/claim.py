@@ -40,7 +40,7 @@ def prepare_places() -> tuple[str, str]:
 
 
 def take_lock(state: str, path: str) -> int:
-    """Take the lock, and write this process's id into it.
+    """Take the lock, and empty it: whose it is, the one that becomes the keeper says with ``own_lock``.
 
     Args:
         state: The state directory.
@@ -63,14 +63,13 @@ def take_lock(state: str, path: str) -> int:
         if (_alive(pid) and _answers(path)) or time.monotonic() > give_up_at:
             raise AlreadyServing(f"a launcher of yours already serves here: pid {pid or 'unknown'}, socket {path}")
         time.sleep(_RETRY_S)
-    own_lock(fd)
+    os.ftruncate(fd, 0)
     return fd
 
 
 def own_lock(fd: int) -> None:
     """Write this process's id into the lock, for whoever finds it taken."""
     try:
-        os.ftruncate(fd, 0)
         os.pwrite(fd, b"%d\n" % os.getpid(), 0)
     except OSError:
         # A full disk must not keep a launcher from starting; the refusal of a second one will lack the pid.
@@ -145,7 +144,12 @@ def _passed_by_systemd() -> tuple[int, str, str] | None:
         return None
     if int(count) > 1:
         raise ServeFailed(f"systemd passed {count} sockets; the launcher takes one ListenStream= and no more")
-    sock = socket.socket(fileno=SYSTEMD_FIRST_FD)
+    try:
+        sock = socket.socket(fileno=SYSTEMD_FIRST_FD)
+    except OSError as error:
+        raise ServeFailed(
+            f"LISTEN_FDS is set and descriptor {SYSTEMD_FIRST_FD} is no socket: {error.strerror}"
+        ) from None
     if sock.family != socket.AF_UNIX or sock.type != socket.SOCK_STREAM:
         raise ServeFailed("the socket that systemd passed is no Unix stream socket; give ListenStream= a path")
     path = os.fsdecode(sock.getsockname())

@@ -48,8 +48,8 @@ def run(arguments: Arguments) -> int:
     launcher = ["--listen-fd", str(listener), "--lock-fd", str(lock), "--socket", path, "--state", state]
     launcher += ["--started-by", started_by]
     if not arguments["background"]:
-        _become_keeper([listener, lock], None, launcher)
-    return _serve_in_background(state, path, [listener, lock], launcher)
+        _become_keeper(lock, listener, None, launcher)
+    return _serve_in_background(state, path, lock, listener, launcher)
 
 
 def _fill_standard_streams() -> None:
@@ -61,15 +61,16 @@ def _fill_standard_streams() -> None:
     os.close(fd)
 
 
-def _become_keeper(passed: list[int], ready: int | None, launcher: list[str]) -> NoReturn:
+def _become_keeper(lock: int, listener: int, ready: int | None, launcher: list[str]) -> NoReturn:
     """Replace this program by the keeper's, in the same process.
 
     The keeper runs isolated and without site-packages (-I -S): it needs neither, and is the smaller for it. The
     launcher finds the package as this program did, save that the current directory is not searched (-P).
 
     Args:
-        passed: Descriptors for every launcher that the keeper starts.
-        ready: A descriptor for the first one.
+        lock: For every launcher that the keeper starts; says from now on that it is this process's.
+        listener: Likewise for every launcher.
+        ready: For the first one.
         launcher: The launcher's arguments.
     """
     libc = ctypes.CDLL(None, use_errno=True)
@@ -79,7 +80,8 @@ def _become_keeper(passed: list[int], ready: int | None, launcher: list[str]) ->
 
     keeper = os.path.join(os.path.abspath(relaunch.__path__[0]), "keeper", "__main__.py")
     argv = [sys.executable, "-I", "-S", keeper]
-    for fd in passed:
+    own_lock(lock)
+    for fd in (listener, lock):
         os.set_inheritable(fd, True)
         argv += ["--pass-fd", str(fd)]
     if ready is not None:
@@ -92,22 +94,21 @@ def _become_keeper(passed: list[int], ready: int | None, launcher: list[str]) ->
         raise ServeFailed(f"{sys.executable} cannot be executed: {error.strerror}") from None
 
 
-def _serve_in_background(state: str, path: str, passed: list[int], launcher: list[str]) -> int:
+def _serve_in_background(state: str, path: str, lock: int, listener: int, launcher: list[str]) -> int:
     log = os.path.join(state, LOG_NAME)
     log_fd, log_begins = _open_log(log)
     heard, ready = os.pipe()
     pid = os.fork()
     if pid == 0:
         _detach(log_fd)
-        own_lock(passed[-1])
         os.chdir("/")
         try:
-            _become_keeper(passed, ready, launcher)
+            _become_keeper(lock, listener, ready, launcher)
         except RelaunchError as error:
             os.write(ready, b"%s %s\n" % (FAILURE_PREFIX, error.message.encode("utf-8", "backslashreplace")))
         finally:
             os._exit(1)
-    for fd in (ready, log_fd, *passed):
+    for fd in (ready, log_fd, lock, listener):
         os.close(fd)
     answer = _hear(heard)
     if answer == READY:
