@@ -58,6 +58,8 @@ class Outputs:
         if spec.stdout is None and path not in self._bounds:
             self._bounds[path] = spec.output_bytes_max
             self._watch(path)
+            if _size(path) > spec.output_bytes_max:  # it has grown while nobody looked
+                self._grown(path)
 
     def unbound(self, spec: JobSpec) -> None:
         """Watch no longer; ``tail_of`` has kept the bound a last time."""
@@ -121,8 +123,7 @@ class Outputs:
         file = await self._loop.run_in_executor(None, _open_regular, path)
         grown = self._follow(path) if follow else None
         try:
-            cut = self._cut.get(path, 0)
-            offset = await self._loop.run_in_executor(None, start_of_lines, file, lines)
+            offset, cut = await self._loop.run_in_executor(None, self._start, path, file, lines)
             while True:
                 over = grown is None or finished()
                 if grown is not None:
@@ -140,10 +141,18 @@ class Outputs:
             if grown is not None:
                 self._unfollow(path, grown)
 
+    def _start(self, path: str, file: int, lines: int | None) -> tuple[int, int]:
+        with self._cutting:
+            return start_of_lines(file, lines), self._cut.get(path, 0)
+
     def _piece(self, path: str, file: int, offset: int, cut: int) -> tuple[bytes, int, int]:
         with self._cutting:
             now = self._cut.get(path, 0)
             offset = max(0, offset - (now - cut))
+            try:
+                offset = os.lseek(file, offset, os.SEEK_DATA)  # past a hole, where one was punched before it was read
+            except OSError:  # ENXIO: the end
+                return b"", offset, now
             data = os.pread(file, CHUNK_BYTES, offset)
             return data, offset + len(data), now
 
@@ -170,6 +179,13 @@ def _open_regular(path: str) -> int:
         os.close(file)
         raise OSError(errno.EINVAL, "is not a regular file; read it where it goes")
     return file
+
+
+def _size(path: str) -> int:
+    try:
+        return os.stat(path).st_size
+    except OSError:
+        return 0
 
 
 def trim(path: str, bytes_max: int) -> int:
