@@ -45,12 +45,14 @@ __all__ = [  # noqa: PLE0604 - the names are texts, in one table with their home
 ]
 
 
-def __getattr__(name: str) -> object:
-    """A public name, loaded on first use."""
-    if name not in _HOMES:
-        raise AttributeError(f"module 'relaunch' has no attribute {name!r}")
-    from importlib import import_module
+if not TYPE_CHECKING:  # a type checker knows the names from above, and is to refuse all others
 
-    found: object = getattr(import_module(_HOMES[name]), name)
-    globals()[name] = found
-    return found
+    def __getattr__(name: str) -> object:
+        """A public name, loaded on first use."""
+        if name not in _HOMES:
+            raise AttributeError(f"module 'relaunch' has no attribute {name!r}")
+        from importlib import import_module
+
+        found: object = getattr(import_module(_HOMES[name]), name)
+        globals()[name] = found
+        return found

@@ -212,7 +212,8 @@ class Connection:
             follow: Go on with what comes, until the job has finished.
         """
         async for piece in self._stream(calls.logs(label, lines, follow=follow)):
-            yield base64.b64decode(piece)
+            if piece:
+                yield base64.b64decode(piece)
 
     async def events(
         self,
