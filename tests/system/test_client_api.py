@@ -93,7 +93,7 @@ def test_every_method_that_acts_on_many(host: Host) -> None:
         spec = relaunch.JobSpec(label="p1", argv=("sleep", "120"))
         first = await launcher.submit(spec)
         assert first.pid is not None
-        (outcome,) = await launcher.signal("STOP", "p1")
+        (outcome,) = await launcher.signal("CONT", "p1")
         assert outcome.error is None
         (outcome,) = await launcher.restart("p1")
         assert outcome.job is not None
