@@ -37,6 +37,7 @@ class Outputs:
         self._loop = asyncio.get_running_loop()
         self._growth = kernel.Inotify(self._loop)
         self._bounds: dict[str, int] = {}
+        self._unwatched: list[str] = []
         self._followers: dict[str, set[asyncio.Event]] = {}
         self._changes: kernel.Inotify | None = None
         self._watches: dict[str, int] = {}
@@ -57,9 +58,9 @@ class Outputs:
         path = self.path(spec.label)
         if spec.stdout is None and path not in self._bounds:
             self._bounds[path] = spec.output_bytes_max
-            self._watch(path)
-            if _size(path) > spec.output_bytes_max:  # it has grown while nobody looked
-                self._grown(path)
+            if not self._unwatched:
+                self._loop.call_later(CHECK_S, self._watch_new)
+            self._unwatched.append(path)
 
     def unbound(self, spec: JobSpec) -> None:
         """Watch no longer; ``tail_of`` has kept the bound a last time."""
@@ -82,6 +83,15 @@ class Outputs:
             return {"output_tail": last_lines(path, TAIL_LINES, TAIL_BYTES)}
 
         return tail
+
+    def _watch_new(self) -> None:
+        """Watch the files of jobs that have just started, now that those who waited for the start have their answer."""
+        unwatched, self._unwatched = self._unwatched, []
+        for path in unwatched:
+            if path in self._bounds:
+                self._watch(path)
+                if _size(path) > self._bounds[path]:
+                    self._grown(path)
 
     def _watch(self, path: str) -> None:
         try:

@@ -24,7 +24,7 @@ from relaunch.launcher import kernel
 CONNECTIONS_MAX = 1_000
 CALLS_MAX = 2_000
 # Of one connection: calls begun in one turn of the loop, and what may wait for an earlier answer before no more begin.
-BEGUN_AT_ONCE_MAX = 64
+BEGUN_AT_ONCE_MAX = 8
 UNSENT_BYTES_MAX = 1024 * 1024
 INTERFACE = "io.relaunch.Launcher"
 _SERVICE = "org.varlink.service"
@@ -294,7 +294,6 @@ class Connection(asyncio.Protocol):
         call.task = asyncio.get_running_loop().create_task(self._answer(call, message))
         # The loop itself holds tasks weakly, and a oneway call outlives its connection.
         self._server.tasks.add(call.task)
-        call.task.add_done_callback(self._server.tasks.discard)
 
     async def _answer(self, call: "_Call", message: Message) -> None:
         try:
@@ -308,6 +307,9 @@ class Connection(asyncio.Protocol):
         except Exception:
             log.exception("a call of %s failed", message.get("method"))
             call.reply(_error(RelaunchError("the launcher failed inside; its log says more")))
+        finally:
+            if call.task is not None:
+                self._server.tasks.discard(call.task)
 
     async def _dispatch(self, call: "_Call", message: Message) -> None:
         method, parameters = message.get("method"), message.get("parameters")
