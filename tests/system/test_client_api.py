@@ -123,9 +123,10 @@ def test_refusals_are_exceptions_of_their_own(host: Host) -> None:
         with pytest.raises(BadSpec, match="nice"):
             await launcher.submit("p2", ["ls"], nice=99)
         with pytest.raises(BadSpec, match="argv"):
-            await launcher.submit("p2")  # type: ignore[call-overload]  # as from untyped code
+            await launcher.submit("p2")  # type: ignore[call-overload]  # as from a program without types
         with pytest.raises(BadSpec, match="only with a label"):
-            await launcher.submit(relaunch.JobSpec(label="p2", argv=("ls",)), ["ls"])  # type: ignore[call-overload]  # likewise
+            spec = relaunch.JobSpec(label="p2", argv=("ls",))
+            await launcher.submit(spec, ["ls"])  # type: ignore[call-overload]  # as from a program without types
         with pytest.raises(NoSuchLabel):
             await anext(launcher.logs("nobody"))
         assert [job.label for job in await launcher.list("p1")] == ["p1"]

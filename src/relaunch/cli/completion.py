@@ -52,7 +52,8 @@ def script(shell: str) -> str:
             if hasattr(action, "complete"):
                 del action.complete
         else:
-            action.complete = {"label": _LABELS, "file": shtab.FILE, "directory": shtab.DIRECTORY}[completes]  # type: ignore[attr-defined]
+            kinds: dict[str, Any] = {"label": _LABELS, "file": shtab.FILE, "directory": shtab.DIRECTORY}
+            action.complete = kinds[completes]  # type: ignore[attr-defined]  # shtab reads it
     text: str = shtab.complete(parser, shell)
     return text if text.endswith("\n") else text + "\n"
 

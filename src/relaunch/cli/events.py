@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 _FOLLOW_COUNT = 10
 _AGAIN_S = 0.05
 _SEQUENCE_DIGITS_MAX = 19
+_ROUNDING_S = 1e-6
 _UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 _TYPE_PREFIX = "io.relaunch."
 
@@ -84,7 +85,8 @@ def parse_since(given: str | None, now: float) -> tuple[int | None, float | None
     import datetime as dt
 
     try:
-        return None, dt.datetime.fromisoformat(given).timestamp()
+        # An event's time is shown rounded to a microsecond, which may be later than it was.
+        return None, dt.datetime.fromisoformat(given).timestamp() - _ROUNDING_S
     except (ValueError, OverflowError):
         raise Usage(
             f"events: --since {given!r} is no sequence number, no time ago such as 10m, 2h or 1d, and no ISO 8601 time"

@@ -142,7 +142,7 @@ def _add_argument(parser: argparse.ArgumentParser, argument: Argument) -> None:
         settings["nargs"] = argument.many
     if argument.choices:
         settings["choices"] = argument.choices
-    parser.add_argument(argument.dest, **settings).complete = argument.completes  # type: ignore[attr-defined]
+    parser.add_argument(argument.dest, **settings).complete = argument.completes  # type: ignore[attr-defined]  # shtab reads it
 
 
 def _add_option(parser: argparse.ArgumentParser, option: Option) -> None:
@@ -155,7 +155,7 @@ def _add_option(parser: argparse.ArgumentParser, option: Option) -> None:
         settings["required"] = option.required
         if option.repeats:
             settings["action"] = "append"
-    parser.add_argument(*option.flags, **settings).complete = option.completes  # type: ignore[attr-defined]
+    parser.add_argument(*option.flags, **settings).complete = option.completes  # type: ignore[attr-defined]  # shtab reads it
 
 
 def _typed(read: Callable[[str], object]) -> Callable[[str], object]:
