@@ -124,8 +124,8 @@ def test_refusals_are_exceptions_of_their_own(host: Host) -> None:
             await launcher.submit("p2", ["ls"], nice=99)
         with pytest.raises(BadSpec, match="argv"):
             await launcher.submit("p2")  # type: ignore[call-overload]  # as from a program without types
+        spec = relaunch.JobSpec(label="p2", argv=("ls",))
         with pytest.raises(BadSpec, match="only with a label"):
-            spec = relaunch.JobSpec(label="p2", argv=("ls",))
             await launcher.submit(spec, ["ls"])  # type: ignore[call-overload]  # as from a program without types
         with pytest.raises(NoSuchLabel):
             await anext(launcher.logs("nobody"))
