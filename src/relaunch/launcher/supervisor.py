@@ -188,6 +188,7 @@ class Supervisor:
 
     def reported(self, reports: list[Message]) -> None:
         """Apply a batch of reports; the trees of all that ended in it are looked at in one go."""
+        self.trees.look_afresh()
         for report in reports:
             job = self._by_key(report.get("key", ""))
             if job is None:

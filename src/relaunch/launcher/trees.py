@@ -11,6 +11,7 @@ Refuses to know why anything is signalled.
 import asyncio
 import os
 import signal
+import time
 from collections.abc import Callable, Collection
 from typing import NamedTuple
 
@@ -18,6 +19,11 @@ WATCHED_MAX = 64
 # Processes of one tree end together: a short wait lets one look serve for all of them.
 SETTLE_S = 0.005
 ID_VARIABLE = b"LAUNCH_JOB_ID="
+EXEC_LOOKS_MAX = 40
+EXEC_LOOK_S = 0.0005
+CHILDREN_LOOKS_MAX = 5
+# A kernel thread, see PF_KTHREAD in <linux/sched.h>: it has neither environment nor command line.
+PF_KTHREAD = 0x00200000
 
 
 class Process(NamedTuple):
@@ -37,24 +43,48 @@ class Root(NamedTuple):
 
 def read_stat(pid: int) -> tuple[int, int] | None:
     """Parent and start time of a process; None where there is none, or only a zombie."""
+    words = _stat(pid)
+    return (int(words[1]), int(words[19])) if words else None
+
+
+def _stat(pid: int) -> list[bytes] | None:
+    """What follows the name in /proc/PID/stat."""
+    words = (_read(pid, "stat") or b"").rpartition(b")")[2].split()
+    return words if words and words[0] not in b"ZX" else None
+
+
+def _read(pid: int, name: str) -> bytes | None:
     try:
-        with open(f"/proc/{pid}/stat", "rb", buffering=0) as file:
-            words = file.read(1024).rpartition(b")")[2].split()
+        with open(f"/proc/{pid}/{name}", "rb", buffering=0) as file:
+            return file.read()
     except OSError:
         return None
-    if words[0] in b"ZX":
-        return None
-    return int(words[1]), int(words[19])
 
 
 def environment_of(pid: int) -> dict[bytes, bytes]:
     """The environment a process was started with; empty where it is gone or another's."""
-    try:
-        with open(f"/proc/{pid}/environ", "rb", buffering=0) as file:
-            entries = file.read().split(b"\0")
-    except OSError:
-        return {}
-    return dict(entry.split(b"=", 1) for entry in entries if b"=" in entry)
+    return dict(entry.split(b"=", 1) for entry in _environ(pid) if b"=" in entry)
+
+
+def _environ(pid: int) -> list[bytes]:
+    """The entries of /proc/PID/environ; none where it is gone or another's.
+
+    For a moment in the midst of an execve there is no environment to be seen. It is waited out: a process that were not
+    recognised for that moment would be left behind. One that really has none has a command line, look after look.
+    """
+    seen_without = 0
+    for _ in range(EXEC_LOOKS_MAX):
+        data = _read(pid, "environ")
+        if data:
+            return data.split(b"\0")
+        words = _stat(pid)
+        if data is None or words is None or int(words[6]) & PF_KTHREAD:
+            return []
+        seen_without += bool(_read(pid, "cmdline"))
+        if seen_without > 1:
+            return []
+        time.sleep(EXEC_LOOK_S)
+    return []
 
 
 def command_of(pid: int) -> str:
@@ -72,7 +102,26 @@ def all_pids() -> list[int]:
 
 
 def children_of(pid: int) -> list[int]:
-    """The children of all threads of a process; see /proc/PID/task/TID/children in proc(5)."""
+    """The children of all threads of a process."""
+    for _ in range(CHILDREN_LOOKS_MAX):
+        found = _children(pid)
+        if all(map(_exists, found)):
+            return found
+    return [child for child in all_pids() if (stat := read_stat(child)) and stat[0] == pid]
+
+
+def _exists(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        pass
+    return True
+
+
+def _children(pid: int) -> list[int]:
+    """See /proc/PID/task/TID/children in proc(5): some may be missing if one of those given was reaped meanwhile."""
     found: list[int] = []
     try:
         for thread in os.listdir(f"/proc/{pid}/task"):
@@ -130,6 +179,10 @@ class Trees:
     def _turned(self) -> None:
         self._orphans = None
 
+    def look_afresh(self) -> None:
+        """Forget what was read in this turn of the loop, for something has been heard since that may have changed it."""
+        self._orphans = None
+
     def members(self, root: Root) -> list[Process]:
         """The living processes of a tree, the first one first."""
         candidates = all_pids() if root.adopted else self.orphans()
@@ -179,8 +232,4 @@ class Trees:
 
 
 def _carries(pid: int, mark: bytes) -> bool:
-    try:
-        with open(f"/proc/{pid}/environ", "rb", buffering=0) as file:
-            return mark in file.read().split(b"\0")
-    except OSError:
-        return False
+    return mark in _environ(pid)
