@@ -180,7 +180,7 @@ class Trees:
         self._orphans = None
 
     def look_afresh(self) -> None:
-        """Forget what was read in this turn of the loop, for something has been heard since that may have changed it."""
+        """Forget what was read in this turn of the loop; something has been heard since that may have changed it."""
         self._orphans = None
 
     def members(self, root: Root) -> list[Process]:
