@@ -26,6 +26,8 @@ from tests.system.evidence import (
 from tests.system.launcher_host import Host, alive, wait_for
 from tests.system.peer import Peer, call
 
+from relaunch.launcher.journal_file import put_document
+
 # Two children that call setsid, one of which outlives its own parent; then the first process itself.
 TREE = "setsid sleep 301 & (setsid sleep 302 &) ; exec sleep 300"
 
@@ -201,7 +203,7 @@ def _pretend_reboot(host: Host) -> None:
             document = json.loads(text)
             for name in {"since", "started", "retry_at"} & set(document["state_data"]):
                 document["state_data"][name] += 90 * 86400
-            journal.execute("UPDATE jobs SET document = ? WHERE id = ?", (json.dumps(document), job_id))
+            put_document(journal, job_id, json.dumps(document))
 
 
 def test_jobs_of_an_earlier_boot_have_ended(host: Host) -> None:

@@ -7,6 +7,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from relaunch.event import Event
 from relaunch.labels import compile_pattern
@@ -122,7 +123,7 @@ class Feed:
 
     def _event(self, stored: StoredEvent) -> Event:
         try:
-            data = {"boot_id": stored.boot_id, **json.loads(stored.data)}
+            data = {"boot_id": stored.boot_id, **_told(stored.data)}
         except (ValueError, TypeError):  # damage that SQLite does not see
             data = {"boot_id": stored.boot_id, "unreadable": stored.data}
         return Event(
@@ -149,6 +150,15 @@ class Feed:
 
 def _counts_from_the_end(request: Request) -> bool:
     return request.count is not None and request.since is None and request.since_at is None
+
+
+def _told(text: str) -> dict[str, Any]:
+    """What an event says; a text that was changed on the disk is passed on for what it is."""
+    try:
+        told = json.loads(text)
+    except ValueError:
+        return {"damaged": text}
+    return told if isinstance(told, dict) else {"damaged": text}
 
 
 def _matches(tests: list[Callable[[str], bool]], stored: StoredEvent) -> bool:

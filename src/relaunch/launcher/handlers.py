@@ -16,11 +16,13 @@ from relaunch.core import supervision as core
 from relaunch.core.supervision import Job
 from relaunch.errors import BadCall, BadSpec, NotRunning, Refused, RelaunchError, Survived
 from relaunch.labels import check_label
+from relaunch.launcher.alarm import boottime
 from relaunch.launcher.feed import Feed, Request
 from relaunch.launcher.journal import Journal
 from relaunch.launcher.output import Outputs
+from relaunch.launcher.requests import Requests
 from relaunch.launcher.server import Streaming
-from relaunch.launcher.supervisor import Supervisor, boottime
+from relaunch.launcher.supervisor import Supervisor, root_of
 from relaunch.launcher.trees import Process, command_of, read_stat, send_signal
 from relaunch.model import JobSpec, JobStatus, Outcome, Wire, duration_s, signal_number
 
@@ -94,6 +96,7 @@ class Handlers:
     """The methods, over one supervisor.
 
     Args:
+        requests: What is asked of it and awaited.
         shutdown: Ends the launcher; given ``leave_jobs``, gives the jobs that survived.
         replace: Has the launcher's program started anew.
     """
@@ -101,6 +104,7 @@ class Handlers:
     def __init__(
         self,
         supervisor: Supervisor,
+        requests: Requests,
         journal: Journal,
         outputs: Outputs,
         feed: Feed,
@@ -109,6 +113,7 @@ class Handlers:
         replace: Callable[[], None],
     ) -> None:
         self._supervisor = supervisor
+        self._requests = requests
         self._journal = journal
         self._outputs = outputs
         self._feed = feed
@@ -135,19 +140,19 @@ class Handlers:
     async def submit(self, parameters: Wire) -> Wire:
         """See ``Submit`` in the interface."""
         (spec,) = take(parameters, {"spec": _object}, {})
-        return {"job": self._status(await self._supervisor.submit(JobSpec.from_wire(spec))).to_wire()}
+        return {"job": self._status(await self._requests.submit(JobSpec.from_wire(spec))).to_wire()}
 
     async def list_jobs(self, parameters: Wire) -> Wire:
         """See ``List`` in the interface."""
         (patterns,) = take(parameters, {}, {"patterns": _texts})
-        jobs = self._supervisor.select(patterns or [], all_when_none=True)
+        jobs = self._supervisor.jobs.select(patterns or [], all_when_none=True)
         return {"jobs": [self._status(job).to_wire() for job in jobs]}
 
     async def describe(self, parameters: Wire) -> Wire:
         """See ``Describe`` in the interface."""
         (label,) = take(parameters, {"label": check_label}, {})
-        (job,) = self._supervisor.select([label], all_when_none=False)
-        members = self._supervisor.trees.members(self._supervisor.root(job))
+        (job,) = self._supervisor.jobs.select([label], all_when_none=False)
+        members = self._supervisor.trees.members(root_of(job))
         processes = []
         for process in members:
             stat = read_stat(process.pid)
@@ -158,7 +163,7 @@ class Handlers:
         """See ``GetStatus`` in the interface."""
         take(parameters, {}, {})
         own, journal = self._identity, self._journal
-        states = Counter(_word(job) for job in self._supervisor.jobs.values())
+        states = Counter(_word(job) for job in self._supervisor.jobs)
         return {
             "status": {
                 "version": __version__,
@@ -191,7 +196,7 @@ class Handlers:
 
         async def stop(job: Job) -> Outcome:
             ask = self._ask(job, number, timeout_s)
-            after, gone = await self._supervisor.stop(job.spec.label, ask)
+            after, gone = await self._requests.stop(job, ask)
             return self._outcome(after, None if gone else self._survived(after))
 
         return await self._each(patterns, stop)
@@ -201,7 +206,7 @@ class Handlers:
         (patterns,) = take(parameters, {"patterns": _texts}, {})
 
         async def restart(job: Job) -> Outcome:
-            after = await self._supervisor.restart(job.spec.label, self._ask(job, None, None, restart=True))
+            after = await self._requests.restart(job, self._ask(job, None, None, restart=True))
             if isinstance(after.state, core.Stopping | core.Ending):
                 return self._outcome(after, self._survived(after))
             return self._outcome(after, None)
@@ -226,19 +231,14 @@ class Handlers:
     async def wait(self, parameters: Wire) -> Wire:
         """See ``Wait`` in the interface."""
         (patterns,) = take(parameters, {"patterns": _texts}, {})
-        jobs = self._supervisor.select(patterns, all_when_none=False)
-        pending = [
-            self._supervisor.until(job.id, lambda now, _: isinstance(now.state, core.Finished))
-            for job in jobs
-            if not isinstance(job.state, core.Finished)
-        ]
-        ended = {job.id: job for job in await asyncio.gather(*pending)}
-        return {"jobs": [self._status(ended.get(job.id, job)).to_wire() for job in jobs]}
+        jobs = self._supervisor.jobs.select(patterns, all_when_none=False)
+        ended = await asyncio.gather(*(self._requests.finished(job) for job in jobs))
+        return {"jobs": [self._status(job).to_wire() for job in ended]}
 
     async def logs(self, parameters: Wire) -> AsyncGenerator[Wire]:
         """See ``Logs`` in the interface."""
         label, lines, follow = take(parameters, {"label": check_label}, {"lines": _count, "follow": _flag})
-        (job,) = self._supervisor.select([label], all_when_none=False)
+        (job,) = self._supervisor.jobs.select([label], all_when_none=False)
 
         def finished() -> bool:
             now = self._supervisor.jobs.get(label)
@@ -284,7 +284,7 @@ class Handlers:
             raise BadCall("at least one label or pattern is needed")
         for pattern in patterns:
             try:
-                jobs |= {job.id: job for job in self._supervisor.select([pattern], all_when_none=False)}
+                jobs |= {job.id: job for job in self._supervisor.jobs.select([pattern], all_when_none=False)}
             except RelaunchError as error:
                 outcomes.append(Outcome(label=pattern, error=error.wire_name, message=error.message))
 
@@ -307,7 +307,7 @@ class Handlers:
         return Outcome(label=job.spec.label, job=self._status(job), error=named[0], message=named[1])
 
     def _survived(self, job: Job) -> Survived:
-        members = self._supervisor.trees.members(self._supervisor.root(job))
+        members = self._supervisor.trees.members(root_of(job))
         named = ", ".join(f"{process.pid} ({command_of(process.pid) or 'gone'})" for process in members[:5])
         return Survived(f"{job.spec.label}: still there after KILL: {named or 'nothing any more; look again'}")
 

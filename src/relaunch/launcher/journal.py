@@ -370,7 +370,7 @@ class Journal:
             if text is None:
                 self._file.execute("DELETE FROM jobs WHERE id = ?", (job_id,))
             else:
-                self._file.execute("INSERT OR REPLACE INTO jobs VALUES (?, ?)", (job_id, text))
+                journal_file.put_document(self._file, job_id, text)
 
     def _compact(self, sequence: int) -> int:
         """The last sequence that is gone, once this is committed."""

@@ -8,6 +8,7 @@ import os
 import secrets
 import sqlite3
 import time
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -23,7 +24,7 @@ CREATE TABLE events (
     sequence INTEGER PRIMARY KEY, kind TEXT NOT NULL, label TEXT, at REAL NOT NULL, boot_id TEXT NOT NULL,
     data TEXT NOT NULL
 ) STRICT;
-CREATE TABLE jobs (id TEXT PRIMARY KEY, document TEXT NOT NULL) STRICT;
+CREATE TABLE jobs (id TEXT PRIMARY KEY, document TEXT NOT NULL, checksum INTEGER NOT NULL) STRICT;
 CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
 """
 
@@ -143,9 +144,30 @@ def _read(connection: sqlite3.Connection, path: str, set_aside: str | None) -> O
         boot_id=boot_id,
         last_sequence=max(last, compacted_to),
         compacted_to=compacted_to,
-        documents=dict(connection.execute("SELECT id, document FROM jobs")),
+        documents=_documents(connection),
         set_aside=set_aside,
     )
+
+
+def _documents(connection: sqlite3.Connection) -> dict[str, str]:
+    """Checked each by its own sum: SQLite notices a page that makes no sense, but not a text that was changed."""
+    documents = {}
+    for job_id, document, known in connection.execute("SELECT id, document, checksum FROM jobs"):
+        if checksum(job_id, document) != known:
+            raise ValueError(f"the document of job {job_id!r} was changed")
+        documents[job_id] = document
+    return documents
+
+
+def put_document(connection: sqlite3.Connection, job_id: str, document: str) -> None:
+    """Write a job's document."""
+    row = job_id, document, checksum(job_id, document)
+    connection.execute("INSERT OR REPLACE INTO jobs VALUES (?, ?, ?)", row)
+
+
+def checksum(job_id: str, document: str) -> int:
+    """What stands beside a document, to tell whether it is as it was written."""
+    return zlib.crc32(document.encode("utf-8", "surrogatepass"), zlib.crc32(job_id.encode("utf-8", "surrogatepass")))
 
 
 def put_meta(connection: sqlite3.Connection, name: str, value: str) -> None:

@@ -23,6 +23,7 @@ from relaunch.core.document import from_document, to_document
 from relaunch.core.supervision import Job
 from relaunch.errors import RelaunchError
 from relaunch.keeper.wire import Message
+from relaunch.launcher.alarm import boottime
 from relaunch.launcher.feed import Feed
 from relaunch.launcher.handlers import Handlers, Identity
 from relaunch.launcher.journal import Journal, NewEvent, Write
@@ -30,8 +31,9 @@ from relaunch.launcher.keeper_link import KeeperLink
 from relaunch.launcher.kernel import die_with_parent
 from relaunch.launcher.output import Outputs
 from relaunch.launcher.recovery import from_before_boot, recover
+from relaunch.launcher.requests import Requests
 from relaunch.launcher.server import CONNECTIONS_MAX, Server
-from relaunch.launcher.supervisor import Supervisor, boottime
+from relaunch.launcher.supervisor import Supervisor
 from relaunch.places import make_private
 
 # EX_TEMPFAIL of sysexits.h: the keeper starts the launcher again after any end but an ordered one.
@@ -57,7 +59,7 @@ class Launcher:
         self._feed = Feed(f"//{os.uname().nodename}/relaunch/{os.getuid()}")
         self._supervisor: Supervisor | None = None
         self._ending: asyncio.Task[list[Job]] | None = None
-        self._up: asyncio.Future[Supervisor] = loop.create_future()
+        self._up: asyncio.Future[Requests] = loop.create_future()
 
     async def run(self) -> int:
         """Serve until shutdown.
@@ -93,8 +95,7 @@ class Launcher:
         return status
 
     def _recover(self, hello: Message, journal: Journal, outputs: Outputs) -> Supervisor:
-        supervisor = Supervisor(journal, self._link, outputs, self._options.socket)
-        supervisor.keeper_is(hello["keeper_pid"])
+        supervisor = Supervisor(journal, self._link, hello["keeper_pid"], outputs, self._options.socket)
         started = {
             "pid": os.getpid(),
             "version": __version__,
@@ -133,11 +134,12 @@ class Launcher:
             socket_path=self._options.socket,
             started_at=self._started_at,
         )
-        handlers = Handlers(supervisor, journal, outputs, self._feed, identity, self._shutdown, self._replace)
+        requests = Requests(supervisor, journal)
+        handlers = Handlers(supervisor, requests, journal, outputs, self._feed, identity, self._shutdown, self._replace)
         server = Server(handlers.unary, handlers.streaming, __version__, places())
         server.start(socket.socket(fileno=self._options.listen_fd))
         self._server = server
-        self._up.set_result(supervisor)
+        self._up.set_result(requests)
         self._link.order("up")
         gc.collect()
         gc.freeze()
@@ -170,9 +172,9 @@ class Launcher:
         if self._ending is None:
             log.info("%s: shutting down", signal.Signals(number).name)
             self._begin_shutdown(leave_jobs=False)
-        elif self._supervisor is not None:
+        elif self._up.done():
             log.info("%s again: killing what is left", signal.Signals(number).name)
-            self._supervisor.hasten()
+            self._up.result().hasten()
 
     async def _shutdown(self, *, leave_jobs: bool) -> list[Job]:
         return await asyncio.shield(self._ending or self._begin_shutdown(leave_jobs=leave_jobs))
@@ -182,11 +184,11 @@ class Launcher:
         return self._ending
 
     async def _end(self, *, leave_jobs: bool) -> list[Job]:
-        supervisor = await self._up
+        requests = await self._up
         notify_systemd("STOPPING=1")
         self._server.stop_accepting()
         try:
-            survivors = await supervisor.end(leave_jobs=leave_jobs)
+            survivors = await requests.end(leave_jobs=leave_jobs)
         finally:
             if not self._over.done():
                 self._over.set_result(0)

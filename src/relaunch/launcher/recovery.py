@@ -16,8 +16,10 @@ from relaunch.core.supervision import Job
 from relaunch.errors import RelaunchError
 from relaunch.keeper.wire import Message
 from relaunch.labels import check_label
+from relaunch.launcher.alarm import boottime
+from relaunch.launcher.jobs import key_of
 from relaunch.launcher.keeper_link import KeeperLink
-from relaunch.launcher.supervisor import Supervisor, boottime, key_of
+from relaunch.launcher.supervisor import Supervisor
 from relaunch.launcher.trees import all_pids, environment_of, read_stat
 from relaunch.model import JobSpec
 
@@ -78,7 +80,7 @@ def _resume(supervisor: Supervisor, job: Job) -> None:
 
     What has come of it since is not in the journal yet, and asks by itself.
     """
-    now = supervisor.jobs[job.spec.label]
+    now = supervisor.jobs.by_id(job.id) or job
     if isinstance(job.state, core.Stopping | core.Ending) and isinstance(now.state, core.Stopping | core.Ending):
         supervisor.signal_again(now)
 
@@ -161,7 +163,7 @@ def _take_in(supervisor: Supervisor, link: KeeperLink, key: str, pid: int, ticks
     except (OSError, RelaunchError):
         return
     job_id, _, run = key.partition(".")
-    if label in supervisor.jobs or not run.isdecimal() or not argv[0]:
+    if supervisor.jobs.get(label) or not run.isdecimal() or not argv[0]:
         return
     state = core.Running(pid, ticks, boottime())
     job = Job(

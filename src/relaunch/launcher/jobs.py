@@ -1,0 +1,113 @@
+"""The table of a launcher's jobs: by label, by id, by the keeper's key.
+
+Knows how jobs are found and chosen. Refuses to know what becomes of them.
+"""
+
+import json
+from collections.abc import Iterable, Iterator
+
+from relaunch.core.document import without_spec
+from relaunch.core.supervision import Finished, Job, Running, Stopping
+from relaunch.errors import NoSuchLabel
+from relaunch.labels import is_pattern, select
+
+FINISHED_MAX = 1_000
+_dump = json.JSONEncoder(separators=(",", ":")).encode
+
+
+def key_of(job: Job) -> str:
+    """The keeper's key of a job's current run."""
+    return f"{job.id}.{job.run}"
+
+
+class Jobs:
+    """Every job that is known, one for each label.
+
+    Attributes:
+        first_pids: The first processes of those that run.
+    """
+
+    def __init__(self) -> None:
+        self.first_pids: set[int] = set()
+        self._jobs: dict[str, Job] = {}
+        self._labels: dict[str, str] = {}
+        self._specs: dict[str, str] = {}
+
+    def __iter__(self) -> Iterator[Job]:
+        """Every job, in the order of the labels' first use."""
+        return iter(list(self._jobs.values()))
+
+    def get(self, label: str) -> Job | None:
+        """The job of this label."""
+        return self._jobs.get(label)
+
+    def by_id(self, job_id: str) -> Job | None:
+        """The job with this id."""
+        job = self._jobs.get(self._labels.get(job_id, ""))
+        return job if job is not None and job.id == job_id else None
+
+    def by_key(self, key: str) -> Job | None:
+        """The job whose current run has this key."""
+        job_id, _, run = key.partition(".")
+        job = self.by_id(job_id)
+        return job if job is not None and str(job.run) == run else None
+
+    def put(self, job: Job) -> None:
+        """The job as it now is; takes the place of another that had the label."""
+        before = self._jobs.get(job.spec.label)
+        if before is not None:
+            self._leave(before)
+            if before.id != job.id:
+                self._forget(before)
+        self._jobs[job.spec.label] = job
+        self._labels[job.id] = job.spec.label
+        if isinstance(job.state, Running | Stopping):
+            self.first_pids.add(job.state.pid)
+
+    def drop(self, job: Job) -> None:
+        """Know no more of it."""
+        self._leave(self._jobs.pop(job.spec.label))
+        self._forget(job)
+
+    def document(self, job: Job) -> str:
+        """The job's document as text; its spec never changes and is put into words once."""
+        spec = self._specs.get(job.id)
+        if spec is None:
+            spec = self._specs[job.id] = _dump(job.spec.to_wire())
+        return f'{{"spec":{spec},{_dump(without_spec(job))[1:]}'
+
+    def superfluous(self) -> list[Job]:
+        """The oldest finished jobs, where there are more than ``FINISHED_MAX``."""
+        if len(self._jobs) <= FINISHED_MAX:
+            return []
+        finished = [job for job in self._jobs.values() if isinstance(job.state, Finished)]
+        return finished[: max(0, len(finished) - FINISHED_MAX)]
+
+    def select(self, patterns: Iterable[str], *, all_when_none: bool) -> list[Job]:
+        """The jobs that labels and globs choose: by label, or as named where only labels are.
+
+        Raises:
+            NoSuchLabel: One of the patterns chooses nothing.
+            BadPattern: One is malformed.
+        """
+        patterns = list(patterns)
+        if not patterns and not all_when_none:
+            return []
+        if patterns and all(pattern in self._jobs for pattern in patterns):
+            return [self._jobs[label] for label in dict.fromkeys(patterns)]
+        chosen, barren = select(patterns, sorted(self._jobs))
+        if barren:
+            raise NoSuchLabel("; ".join(map(_no_such, barren)))
+        return [self._jobs[label] for label in chosen]
+
+    def _leave(self, job: Job) -> None:
+        if isinstance(job.state, Running | Stopping):
+            self.first_pids.discard(job.state.pid)
+
+    def _forget(self, job: Job) -> None:
+        self._labels.pop(job.id, None)
+        self._specs.pop(job.id, None)
+
+
+def _no_such(pattern: str) -> str:
+    return f"no label matches {pattern!r}" if is_pattern(pattern) else f"no job has the label {pattern}"

@@ -1,0 +1,141 @@
+"""What callers ask of the supervisor: submit, stop, restart, end. Each is answered when it is so, and journaled.
+
+Refuses to know who asks, and how jobs are chosen by patterns.
+"""
+
+import asyncio
+import os
+import secrets
+import time
+
+from relaunch.core import supervision as core
+from relaunch.core.supervision import Job
+from relaunch.errors import LabelInUse, Refused, ShuttingDown, StartFailed
+from relaunch.launcher.alarm import boottime
+from relaunch.launcher.journal import Journal, NewEvent, Write
+from relaunch.launcher.supervisor import Supervisor
+from relaunch.model import JobSpec
+
+
+class Requests:
+    """Requests to one supervisor.
+
+    Args:
+        supervisor: Performs them.
+        journal: Gets the launcher's own last event.
+    """
+
+    def __init__(self, supervisor: Supervisor, journal: Journal) -> None:
+        self._supervisor = supervisor
+        self._journal = journal
+        self._closing = False
+
+    async def submit(self, spec: JobSpec) -> Job:
+        """Start a job.
+
+        Returns:
+            The job once its program runs, or has already ended.
+
+        Raises:
+            LabelInUse, StartFailed, JournalFailed, ShuttingDown: As their names say.
+        """
+        self._check_open()
+        old = self._supervisor.jobs.get(spec.label)
+        if old is not None and not isinstance(old.state, core.Finished):
+            raise LabelInUse(f"label {spec.label} is in use by a job that has not finished; choose another, or stop it")
+        job, effects = core.submit(secrets.token_hex(8), spec, now=boottime(), at=time.time())
+        started = self._supervisor.waiting.until(job.id, lambda now, _: _has_begun(now))
+        self._supervisor.begin(job, effects, replaces=old)
+        job = await started
+        if job.exit is not None and job.exit.reason == "start-failed":
+            raise StartFailed(f"{spec.label} was not started: {job.exit.message}")
+        return job
+
+    async def stop(self, job: Job, ask: core.Ask) -> tuple[Job, bool]:
+        """End a job's whole tree.
+
+        Returns:
+            The job, and whether nothing of it is left.
+        """
+        job = self._now(job)
+        if isinstance(job.state, core.Finished):
+            return job, True
+        run = job.run
+
+        def gone(now: Job) -> bool:  # a later request to restart may have taken over
+            return isinstance(now.state, core.Finished) or now.run > run
+
+        ended = self._supervisor.waiting.until(job.id, lambda now, told: gone(now) or "survived" in told)
+        self._supervisor.apply(job, core.StopAsked(ask))
+        job = await ended
+        return job, gone(job)
+
+    async def restart(self, job: Job, ask: core.Ask) -> Job:
+        """End a job, where it runs, and start it.
+
+        Raises:
+            StartFailed, ShuttingDown: As their names say.
+            Refused: A later stop took over.
+        """
+        self._check_open()
+        job = self._now(job)
+        label, run = job.spec.label, job.run
+
+        def settled(now: Job, told: frozenset[str]) -> bool:
+            return "survived" in told or isinstance(now.state, core.Finished) or (now.run > run and _has_begun(now))
+
+        started = self._supervisor.waiting.until(job.id, settled)
+        self._supervisor.apply(job, core.RestartAsked(ask))
+        job = await started
+        begun = not isinstance(job.state, core.Backoff | core.Finished)
+        if job.run > run and not begun and job.exit is not None and job.exit.reason == "start-failed":
+            raise StartFailed(f"{label} was not started: {job.exit.message}")
+        if job.run == run and isinstance(job.state, core.Finished):
+            raise Refused(f"{label} was stopped by a later request, and not started again")
+        return job
+
+    async def finished(self, job: Job) -> Job:
+        """The job once nothing of it runs and nothing will start it again by itself."""
+        job = self._now(job)
+        if isinstance(job.state, core.Finished):
+            return job
+        return await self._supervisor.waiting.until(job.id, lambda now, _: isinstance(now.state, core.Finished))
+
+    async def end(self, *, leave_jobs: bool) -> list[Job]:
+        """Take nothing new; end every job, unless they are left; have it all in the journal.
+
+        Returns:
+            The jobs that survived their stop.
+        """
+        self._closing = True
+        survivors: list[Job] = []
+        if not leave_jobs:
+            ends = [self.stop(job, _shutdown_ask(job)) for job in self._supervisor.jobs]
+            results = await asyncio.gather(*ends, return_exceptions=True)
+            survivors = [result[0] for result in results if not isinstance(result, BaseException) and not result[1]]
+        stopped = NewEvent("launcher.stopped", None, {"pid": os.getpid(), "jobs_left": leave_jobs}, time.time())
+        self._journal.write(Write([stopped], {}, lambda _: None, refusable=True))
+        await self._journal.settle()
+        return survivors
+
+    def hasten(self) -> None:
+        """Kill what a shutdown still waits for."""
+        for job in self._supervisor.jobs:
+            if not isinstance(job.state, core.Finished):
+                self._supervisor.apply(job, core.StopAsked(core.Ask(core.SIGKILL, None, "shutdown")))
+
+    def _now(self, job: Job) -> Job:
+        """What has become of a job since the caller looked; one that is known no more had finished."""
+        return self._supervisor.jobs.by_id(job.id) or job
+
+    def _check_open(self) -> None:
+        if self._closing:
+            raise ShuttingDown("the launcher is ending and starts nothing new")
+
+
+def _has_begun(job: Job) -> bool:
+    return not isinstance(job.state, core.Starting)
+
+
+def _shutdown_ask(job: Job) -> core.Ask:
+    return core.Ask(job.spec.stop_signal_number, job.spec.stop_timeout_s or None, "shutdown")
