@@ -223,12 +223,11 @@ class JobSpec:
             raise BadSpec(f"a spec has no field {unknown[0]!r}; it has {', '.join(_SPEC_FIELDS)}")
         label = check_label(wire.get("label"))
         parsed: Wire = {"label": label}
-        for name, parse in _SPEC_FIELDS.items():
-            value = wire.get(name)
+        for name, value in {"argv": None, **wire}.items():
             if name == "label" or (value is None and name != "argv"):
                 continue
             try:
-                parsed[name] = parse(value)
+                parsed[name] = _SPEC_FIELDS[name](value)
             except BadSpec as error:
                 raise BadSpec(f"{label}: {name} {error}") from None
         return cls(**parsed)

@@ -109,6 +109,7 @@ class Journal:
         path: The database file; its directory exists and is private.
         boot_id: The kernel's, written with each event.
         on_commit: Called on the loop with the events of each commit, in order, before the writers' ``done``.
+        after_commit: Called on the loop after the writers' ``done``.
         events_max: How many events are kept, give or take ``COMPACTION_EVENTS``.
 
     Raises:
@@ -120,12 +121,14 @@ class Journal:
         path: str,
         boot_id: str,
         on_commit: Callable[[list[StoredEvent]], None],
+        after_commit: Callable[[], None] = lambda: None,
         events_max: int = EVENTS_MAX,
     ) -> None:
         self.path = path
         self.problem: str | None = None
         self._boot_id = boot_id
         self._on_commit = on_commit
+        self._after_commit = after_commit
         self._events_max = events_max
         self._loop = asyncio.get_running_loop()
         self._queue: queue.SimpleQueue[Write | None] = queue.SimpleQueue()
@@ -415,6 +418,7 @@ class Journal:
             self._on_commit(events)
         for write in writes:
             write.done(None)
+        self._after_commit()
 
     def _failed(self, refused: list[Write], kept: list[Write], problem: str) -> None:
         self._in_thread -= len(refused)

@@ -24,6 +24,7 @@ class KeeperLink(asyncio.Protocol):
         self._on_lost = on_lost
         self._decoder = wire.Decoder()
         self._transport: Any = None
+        self._orders: list[bytes] = []
 
     async def open(self, fd: int) -> None:
         """Take over the connected socket."""
@@ -32,12 +33,21 @@ class KeeperLink(asyncio.Protocol):
         await asyncio.get_running_loop().create_connection(lambda: self, sock=connected)
 
     def order(self, op: str, **fields: Any) -> None:
-        """Give an order; it leaves at once, or as soon as the keeper reads."""
-        self._transport.write(wire.encode({"op": op, **fields}))
+        """Give an order; it leaves at the end of this turn of the loop, or with ``flush``."""
+        if not self._orders:
+            asyncio.get_running_loop().call_soon(self.flush)
+        self._orders.append(wire.encode({"op": op, **fields}))
+
+    def flush(self) -> None:
+        """Send what has been ordered."""
+        orders, self._orders = self._orders, []
+        if orders:
+            self._transport.write(b"".join(orders))
 
     def close(self) -> None:
         """Send what is left and hang up."""
         self._on_lost = lambda: None
+        self.flush()
         self._transport.close()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:

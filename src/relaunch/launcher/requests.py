@@ -7,6 +7,7 @@ import asyncio
 import os
 import secrets
 import time
+from itertools import count
 
 from relaunch.core import supervision as core
 from relaunch.core.supervision import Job
@@ -29,6 +30,8 @@ class Requests:
         self._supervisor = supervisor
         self._journal = journal
         self._closing = False
+        self._ids = secrets.token_hex(6)
+        self._numbers = count(1)
 
     async def submit(self, spec: JobSpec) -> Job:
         """Start a job.
@@ -43,7 +46,8 @@ class Requests:
         old = self._supervisor.jobs.get(spec.label)
         if old is not None and not isinstance(old.state, core.Finished):
             raise LabelInUse(f"label {spec.label} is in use by a job that has not finished; choose another, or stop it")
-        job, effects = core.submit(secrets.token_hex(8), spec, now=boottime(), at=time.time())
+        job_id = f"{self._ids}{next(self._numbers):x}"
+        job, effects = core.submit(job_id, spec, now=boottime(), at=time.time())
         started = self._supervisor.waiting.until(job.id, lambda now, _: _has_begun(now))
         self._supervisor.begin(job, effects, replaces=old)
         job = await started
