@@ -206,10 +206,8 @@ class Handlers:
         (patterns,) = take(parameters, {"patterns": _texts}, {})
 
         async def restart(job: Job) -> Outcome:
-            after = await self._requests.restart(job, self._ask(job, None, None, restart=True))
-            if isinstance(after.state, core.Stopping | core.Ending):
-                return self._outcome(after, self._survived(after))
-            return self._outcome(after, None)
+            after, begun = await self._requests.restart(job, self._ask(job, None, None, restart=True))
+            return self._outcome(after, None if begun else self._survived(after))
 
         return await self._each(patterns, restart)
 

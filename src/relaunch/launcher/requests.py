@@ -7,6 +7,7 @@ import asyncio
 import os
 import secrets
 import time
+from dataclasses import replace
 from itertools import count
 
 from relaunch.core import supervision as core
@@ -74,16 +75,23 @@ class Requests:
         job = await ended
         return job, gone(job)
 
-    async def restart(self, job: Job, ask: core.Ask) -> Job:
+    async def restart(self, job: Job, ask: core.Ask) -> tuple[Job, bool]:
         """End a job, where it runs, and start it.
+
+        Returns:
+            The job, and whether its next run has begun; where it has not, something of the last one is left.
 
         Raises:
             StartFailed, ShuttingDown: As their names say.
+            LabelInUse: It had finished, and another job was submitted under its label since the caller looked.
             Refused: A later stop took over.
         """
         self._check_open()
         job = self._now(job)
         label, run = job.spec.label, job.run
+        holder = self._supervisor.jobs.get(label)
+        if holder is not None and holder.id != job.id:
+            raise LabelInUse(f"{label} was submitted anew meanwhile; the job that had the label is not started again")
 
         def settled(now: Job, told: frozenset[str]) -> bool:
             return "survived" in told or isinstance(now.state, core.Finished) or (now.run > run and _has_begun(now))
@@ -96,7 +104,7 @@ class Requests:
             raise StartFailed(f"{label} was not started: {job.exit.message}")
         if job.run == run and isinstance(job.state, core.Finished):
             raise Refused(f"{label} was stopped by a later request, and not started again")
-        return job
+        return job, job.run > run
 
     async def finished(self, job: Job) -> Job:
         """The job once nothing of it runs and nothing will start it again by itself."""
@@ -129,8 +137,11 @@ class Requests:
                 self._supervisor.apply(job, core.StopAsked(core.Ask(core.SIGKILL, None, "shutdown")))
 
     def _now(self, job: Job) -> Job:
-        """What has become of a job since the caller looked; one that is known no more had finished."""
-        return self._supervisor.jobs.by_id(job.id) or job
+        """What has become of a job since the caller looked; one that is known no more has finished.
+
+        Nothing may be applied to that one in any other state: its label may be another job's by now.
+        """
+        return self._supervisor.jobs.by_id(job.id) or replace(job, state=core.Finished())
 
     def _check_open(self) -> None:
         if self._closing:
