@@ -4,7 +4,8 @@ SQLite in WAL mode with ``synchronous=NORMAL``: it survives the death of any pro
 by the new boot id. Events and the documents that they lead to are one transaction. What is handed in during one turn of
 the loop is committed together. A small commit is an append to the page cache and takes less time than waking another
 thread for it, so it is made at once; a large one, one that must read a file first, and for a while all of them once a
-single one was slow, go to the writer's thread, in order. Reading and checkpoints have a thread of their own.
+single one was slow, go to the writer's thread, in order. So does the first after a checkpoint: SQLite then begins its
+log anew, and waits for the disk once. Reading and checkpoints have a thread of their own.
 
 What cannot be written is either refused to the caller (a new start) or kept, in order, and tried again until the disk
 takes it (everything that has already happened). Refuses to know what an event means.
@@ -37,6 +38,8 @@ RETRY_S = 0.5
 SMALL_WRITES_MAX = 8
 SLOW_S = 0.02
 CALM_S = 30.0
+BUSY_S = 5.0
+BUSY_PAUSE_S = 0.05
 LOOK_S = 1.0
 READ_MAX = 1_000
 READ_BYTES_MAX = 1024 * 1024
@@ -147,6 +150,8 @@ class Journal:
         self._slow_until = 0.0
         self._look_at = 0.0
         self._damage: str | None = None
+        self._syncs = True
+        self._busy = False
         self._reader = ThreadPoolExecutor(1, "journal-reader")
         self._writer = threading.Thread(target=self._run, name="journal-writer", daemon=True)
         self._writer.start()
@@ -176,6 +181,7 @@ class Journal:
         return (
             self._in_thread == 0
             and len(writes) <= SMALL_WRITES_MAX
+            and not self._syncs
             and time.monotonic() >= self._slow_until
             and not any(event.more for write in writes for event in write.events)
         )
@@ -267,14 +273,16 @@ class Journal:
                 connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
         except sqlite3.Error:
             pass  # Tried again later; the log stays as long as it must.
+        self._syncs = True
 
     def _run(self) -> None:
         """The writer's thread: one commit for all that waits."""
         pending: list[Write] = []
         for arrived, last in self._arrivals(pending):
             pending.extend(arrived)
-            problem = self._commit(pending)
+            problem = self._commit_patiently(pending)
             if problem is None:
+                self._syncs = False
                 committed, pending = pending, []
                 self._post(self._written, committed)
             else:
@@ -284,6 +292,13 @@ class Journal:
             if last:
                 break
         self._file.close()
+
+    def _commit_patiently(self, writes: list[Write]) -> str | None:
+        """Commit; while somebody else holds the file, as a person with a tool may, try again for some time."""
+        give_up_at = time.monotonic() + BUSY_S
+        while (problem := self._commit(writes)) and self._busy and time.monotonic() < give_up_at:
+            time.sleep(BUSY_PAUSE_S)
+        return problem
 
     def _arrivals(self, pending: list[Write]) -> Iterator[tuple[list[Write], bool]]:
         while True:
@@ -316,6 +331,7 @@ class Journal:
                 self._start_anew(writes, str(error))
                 self._transact(writes)
         except (sqlite3.Error, JournalFailed) as error:
+            self._busy = journal_file.is_busy(error)
             self.problem = f"the journal {self.path} cannot be written: {error}"
             return self.problem
         self.problem = None

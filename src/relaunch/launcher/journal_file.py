@@ -137,6 +137,8 @@ def _read(connection: sqlite3.Connection, path: str, set_aside: str | None) -> O
     compacted_to = int(meta.get("compacted_to", "0"))
     if "epoch" not in meta:
         raise ValueError("it has no epoch")
+    # From here on nobody waits in here for a lock: the event loop may be the one who asks.
+    connection.execute("PRAGMA busy_timeout = 0")
     return Opened(
         connection=connection,
         identity=identity(path),
@@ -214,6 +216,11 @@ def is_damage(error: sqlite3.Error) -> bool:
     """Whether an error says that the file itself is broken, rather than that the disk is full or busy."""
     code: int | None = getattr(error, "sqlite_errorcode", None)  # what the module itself raises has none
     return code is not None and code & 0xFF in _DAMAGE
+
+
+def is_busy(error: Exception) -> bool:
+    """Whether an error says that somebody else holds the file at the moment."""
+    return isinstance(error, sqlite3.Error) and getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_BUSY
 
 
 _DAMAGE = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_FORMAT)
