@@ -306,6 +306,9 @@ def test_events_are_shown_for_people_and_for_programs(host: Host) -> None:
     shown = host.launch("events", "p1").stdout
     assert "job.exited" in shown
     assert "code 3" in shown
+    host.launch("submit", "-l", "crashes", "-p", "sh", "-c", "kill -SEGV $$")
+    host.launch("wait", "crashes", check=False)
+    assert host.launch("events", "crashes").stdout.rstrip("\n").endswith(", crashed, signal SEGV")
     events = host.events("p1")
     assert events[-1]["type"] == "io.relaunch.job.exited"
     assert events[-1]["data"]["code"] == 3

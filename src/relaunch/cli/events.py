@@ -119,11 +119,12 @@ def _details(data: Wire) -> str:
     words = []
     if data.get("pid"):
         words.append(f"pid {data['pid']}")
-    for name, form in (("reason", "{}"), ("code", "code {}"), ("signal", "{}"), ("message", "{}"), ("why", "{}")):
+    forms = {"reason": "{}", "code": "code {}", "signal": "signal {}", "message": "{}", "why": "{}"}
+    for name, form in forms.items():
         if data.get(name) is not None:
             words.append(form.format(data[name]))
     if data.get("restart_in_s") is not None:
         words.append(f"starts again in {length(data['restart_in_s'])}" if data["restart_in_s"] else "starts again")
-    if data.get("argv") and data.get("reason") is None:
+    if data.get("argv") and not data.keys() & {"reason", "why"}:
         words.append(command_line(data["argv"]))
     return ", ".join(words)
