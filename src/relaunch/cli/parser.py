@@ -24,15 +24,20 @@ example:
   launch list
   launch stop p1"""
 PROGRAM_METAVAR = ("PROGRAM", "ARG")
+PROGRAM_LAST = "give the program last: -p PROGRAM ARG..., or -- PROGRAM ARG..."
 
 
 class Parser(argparse.ArgumentParser):
     """An argument parser that raises what is wrong, and prints help the way that commands print."""
 
+    hint = ""
+    """What to add to an error."""
+
     def error(self, message: str) -> NoReturn:
         """Raise the error as one line."""
         command = self.prog.partition(" ")[2]
-        raise Usage(f"{command}: {message}; see: {self.prog} --help" if command else f"{message}; see: launch --help")
+        start = f"{command}: " if command else ""
+        raise Usage(f"{start}{message}{self.hint}; see: {self.prog} --help")
 
     def _print_message(self, message: str, file: object = None) -> None:
         write(message)
@@ -60,13 +65,16 @@ def parse(typed: Sequence[str]) -> "tuple[Command, Arguments]":
     parser = Parser(**_settings(command))
     add_parts(parser, command)
     ours, program = split_program(command, typed[1:])
+    missing = command.takes_program and not (program and program[0])
+    if missing:
+        parser.hint = f"; {PROGRAM_LAST}"
     arguments = vars(parser.parse_intermixed_args(ours))
     for option in command.options:
         if option.repeats and arguments[option.dest] is None:
             arguments[option.dest] = []
     if command.takes_program:
-        if not program or not program[0]:
-            parser.error("a program is missing; give it last: -p PROGRAM ARG..., or -- PROGRAM ARG...")
+        if missing:
+            parser.error("a program is missing")
         arguments[PROGRAM] = program
     return command, arguments
 
