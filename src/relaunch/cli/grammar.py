@@ -126,7 +126,7 @@ def _job_options(*, label_required: bool) -> list[Option]:
         Option("--keep-alive", "", "start it again whenever it ends by itself"),
         Option("--throttle", "SECONDS", "least time from one start to the next (10)", seconds),
         Option("--stop-timeout", "SECONDS", "grace between the stop signal and KILL (20); 0 waits for ever", seconds),
-        Option("--stop-signal", "SIGNAL", "first signal of a stop (TERM)"),
+        Option("--stop-signal", "SIGNAL", "first signal of a stop (TERM)", completes="signal"),
         Option("--umask", "OCTAL", "file mode creation mask", octal),
         Option("--nice", "N", "niceness, -20 to 19", whole),
         Option("--limit", "NAME=N", "resource limit, also NAME=SOFT:HARD; may be repeated", assignment, repeats=True),
@@ -149,7 +149,11 @@ COMMANDS = [
         "submit",
         "start a job",
         _job_options(label_required=True),
-        description="What follows the program is the program's, dashes and all. Answers when the program runs.",
+        description=(
+            "What follows the program is the program's, dashes and all. Answers when the program runs. It has to stay "
+            "in the foreground: what it leaves running when it ends is stopped. Relative paths are from where you are, "
+            "whatever --cwd says."
+        ),
         example="launch submit -l group/p1 --env LEVEL=2 -p sleep 120",
         takes_program=True,
     ),
