@@ -70,7 +70,7 @@ def _job(job: Wire, spec: Wire, processes: list[Wire]) -> str:
             ("submitted", moment(job["submitted_at"])),
             ("started", moment(job.get("started_at"))),
             ("uptime", length(job["uptime_s"]) if job.get("uptime_s") is not None else None),
-            ("last exit", f"{end(ended)} ({ended['reason']}) at {moment(ended.get('at'))}" if ended else None),
+            ("last exit", _exit(ended) if ended else None),
             ("message", ended.get("message")),
             ("usage", _usage(usage) if usage else None),
             ("output", job.get("output")),
@@ -79,8 +79,14 @@ def _job(job: Wire, spec: Wire, processes: list[Wire]) -> str:
         ]
     )
     for process in processes:
-        text += f"process   {process['pid']} (parent {process['ppid']})  {process['command']}\n"
+        text += f"process    {process['pid']} (parent {process['ppid']})  {process['command']}\n"
     return text
+
+
+def _exit(ended: Wire) -> str:
+    how = end(ended)
+    why = "" if how == ended["reason"] else f" ({ended['reason']})"
+    return f"{how}{why} at {moment(ended.get('at'))}"
 
 
 def _usage(usage: Wire) -> str:
