@@ -164,6 +164,17 @@ def test_a_journal_with_wrong_bytes_is_never_in_the_way(host: Host, seed: int) -
 # What can happen to it while a launcher runs
 
 
+def test_a_tool_that_holds_the_journal_delays_nothing_but_writes(host: Host) -> None:
+    """[J2] [W12] A submit waits for it and is answered; meanwhile others are served."""
+    with closing(sqlite3.connect(host.state / "journal.db", isolation_level=None)) as tool, Peer(host.socket) as peer:
+        tool.execute("BEGIN IMMEDIATE")
+        peer.send("Submit", {"spec": spec_of("waits")})
+        wait_for(lambda: "waits" in jobs(host), what="the launcher has taken it in")
+        assert jobs(host)["waits"]["state"] == "starting"
+        tool.execute("ROLLBACK")
+        assert peer.answer()["job"]["state"] == "running"
+
+
 @pytest.mark.parametrize("harm", ["removed", "replaced", "overwritten"])
 def test_a_journal_is_lost_while_the_launcher_runs(host: Host, harm: str) -> None:
     """[J4] [J1] It begins anew by itself, and its followers are told; the jobs are the same."""
