@@ -2,8 +2,10 @@
 
 import json
 import os
+import shutil
 import signal
 import sqlite3
+import subprocess
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -19,6 +21,7 @@ from tests.system.evidence import (
     jobs,
     jobs_processes,
     kill,
+    kill_launcher,
     kinds,
     launcher_pid,
     parent,
@@ -27,7 +30,9 @@ from tests.system.launcher_host import Host, alive, wait_for
 from tests.system.peer import Peer, call
 
 from relaunch.launcher.journal_file import put_document
+from relaunch.launcher.trees import is_ours
 
+NOBODY = 65534
 # Two children that call setsid, one of which outlives its own parent; then the first process itself.
 TREE = "setsid sleep 301 & (setsid sleep 302 &) ; exec sleep 300"
 
@@ -254,3 +259,24 @@ def test_a_process_that_no_journal_knows_is_taken_in(host: Host) -> None:
     assert environment(job["pid"])["LAUNCH_JOB_LABEL"] == "group/a"
     call(host.socket, "Stop", {"patterns": ["group/a"]})
     assert not jobs_processes(host)
+
+
+def test_a_process_of_another_user_is_not_taken_in(host: Host) -> None:
+    """[J4] [W4] Whatever marks it bears: a restart would execute, as this user, what that one has chosen."""
+    marks = {"SOCKET": str(host.socket), "ID": "0123456789abcdef", "RUN": "1", "LABEL": "a"}
+    env = {"PATH": os.environ["PATH"]} | {f"LAUNCH_JOB_{name}": value for name, value in marks.items()}
+    with subprocess.Popen(["sleep", "300"], env=env, user=NOBODY, start_new_session=True, cwd="/") as process:
+        kill_launcher(host)
+        assert not jobs(host)
+        process.kill()
+
+
+def test_whose_a_process_is(tmp_path: Path) -> None:
+    """[J4] By every id of it, and not by what a set-user-id program has brought."""
+    elevated = tmp_path / "sleep"
+    shutil.copy(shutil.which("sleep") or "", elevated)
+    elevated.chmod(0o4755)
+    for program, user, ours in [("sleep", 0, True), ("sleep", NOBODY, False), (str(elevated), 0, False)]:
+        with subprocess.Popen([program, "300"], user=user, cwd="/") as process:
+            assert is_ours(process.pid) == ours
+            process.kill()

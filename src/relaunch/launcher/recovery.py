@@ -2,7 +2,8 @@
 
 Rules: a run whose order the living keeper never got is ordered again; a run that nobody knows of any more ended, with
 an unknown status (S21, S22); a process that carries this launcher's marks and stands in no journal is taken in as a
-job, never left a stranger. Refuses to decide what follows an end: that is ``core.supervision``.
+job, never left a stranger; not so one of another user, who could have root's launcher start what he likes. Refuses to
+decide what follows an end: that is ``core.supervision``.
 """
 
 import os
@@ -20,7 +21,7 @@ from relaunch.launcher.alarm import boottime
 from relaunch.launcher.jobs import key_of
 from relaunch.launcher.keeper_link import KeeperLink
 from relaunch.launcher.supervisor import Supervisor
-from relaunch.launcher.trees import all_pids, environment_of, read_stat
+from relaunch.launcher.trees import all_pids, environment_of, is_ours, read_stat
 from relaunch.model import JobSpec
 
 # No process has started before its host did.
@@ -163,7 +164,7 @@ def _take_in(supervisor: Supervisor, link: KeeperLink, key: str, pid: int, ticks
     except (OSError, RelaunchError):
         return
     job_id, _, run = key.partition(".")
-    if supervisor.jobs.get(label) or not run.isdecimal() or not argv[0]:
+    if supervisor.jobs.get(label) or not run.isdecimal() or not argv[0] or not is_ours(pid):
         return
     state = core.Running(pid, ticks, boottime())
     job = Job(

@@ -13,6 +13,7 @@ import os
 import signal
 import time
 from collections.abc import Callable, Collection
+from stat import S_ISUID
 from typing import NamedTuple
 
 WATCHED_MAX = 64
@@ -94,6 +95,19 @@ def command_of(pid: int) -> str:
             return os.fsdecode(file.read().rstrip(b"\0").replace(b"\0", b" "))
     except OSError:
         return ""
+
+
+def is_ours(pid: int) -> bool:
+    """Whether it is this user who has given a process its arguments and its environment.
+
+    It has to have his id in every place. One that executes a set-user-id program may have that from the program alone.
+    """
+    try:
+        mode = os.stat(f"/proc/{pid}/exe").st_mode
+    except OSError:
+        return False
+    ids = [line.split()[1:] for line in (_read(pid, "status") or b"").splitlines() if line.startswith(b"Uid:")]
+    return not mode & S_ISUID and bool(ids) and {*map(int, ids[0])} == {os.getuid()}
 
 
 def all_pids() -> list[int]:
