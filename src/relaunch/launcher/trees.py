@@ -9,6 +9,7 @@ Refuses to know why anything is signalled.
 """
 
 import asyncio
+import contextlib
 import os
 import signal
 import time
@@ -147,11 +148,11 @@ def _children(pid: int) -> list[int]:
     return found
 
 
-def send_signal(process: Process, number: int) -> bool:
-    """Signal exactly this process.
+def send_signal(process: Process, *numbers: int) -> bool:
+    """Send signals to exactly this process, in order.
 
     Returns:
-        Whether it was there to get it. False too where the kernel forbids it (it has another user's id).
+        Whether it was there to get the first. False too where the kernel forbids it (it has another user's id).
     """
     try:
         fd = os.pidfd_open(process.pid)
@@ -161,7 +162,10 @@ def send_signal(process: Process, number: int) -> bool:
         found = read_stat(process.pid)
         if found is None or found[1] != process.ticks:
             return False
-        signal.pidfd_send_signal(fd, number)
+        signal.pidfd_send_signal(fd, numbers[0])
+        for number in numbers[1:]:
+            with contextlib.suppress(OSError):  # the first may have ended it
+                signal.pidfd_send_signal(fd, number)
         return True
     except OSError:
         return False
@@ -214,9 +218,13 @@ class Trees:
         return list(found.values())
 
     def signal(self, root: Root, number: int) -> None:
-        """Signal each process of a tree, once; who is forked meanwhile is found when its parent has ended."""
+        """Signal each process of a tree, once; who is forked meanwhile is found when its parent has ended.
+
+        One that was halted (by STOP, by its terminal) goes on, or any signal but KILL would wait for that.
+        """
+        numbers = (number,) if number == signal.SIGKILL else (number, signal.SIGCONT)
         for process in self.members(root):
-            send_signal(process, number)
+            send_signal(process, *numbers)
 
     def watch(self, job_id: str, processes: list[Process], on_end: Callable[[], None]) -> None:
         """Call once, soon after any of the first ``WATCHED_MAX`` of these has ended; replaces an earlier watch."""
