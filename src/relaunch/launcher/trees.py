@@ -185,6 +185,7 @@ class Trees:
         self._keeper_pid = keeper_pid
         self._first_pids = first_pids
         self._watched: dict[str, set[int]] = {}
+        self._seen: dict[str, list[Process]] = {}
         self._orphans: list[int] | None = None
 
     def orphans(self) -> list[int]:
@@ -202,7 +203,11 @@ class Trees:
         self._orphans = None
 
     def members(self, root: Root) -> list[Process]:
-        """The living processes of a tree, the first one first."""
+        """The living processes of a tree, the first one first.
+
+        Those that were seen in it before belong to it until they have ended: one that is ending has no environment any
+        more by which to know it, and yet its files and sockets.
+        """
         candidates = all_pids() if root.adopted else self.orphans()
         mark = ID_VARIABLE + os.fsencode(root.job_id)
         heads = [pid for pid in candidates if _carries(pid, mark)]
@@ -215,7 +220,14 @@ class Trees:
                 continue
             found[pid] = Process(pid, stat[1])
             todo += children_of(pid)
-        return list(found.values())
+        for process in self._seen.pop(root.job_id, ()):
+            stat = read_stat(process.pid) if process.pid not in found else None
+            if stat and stat[1] == process.ticks:
+                found[process.pid] = process
+        processes = list(found.values())
+        if processes:
+            self._seen[root.job_id] = processes
+        return processes
 
     def signal(self, root: Root, number: int) -> None:
         """Signal each process of a tree, once; who is forked meanwhile is found when its parent has ended.
