@@ -70,6 +70,19 @@ def test_a_second_instance_is_refused_with_the_pid_of_the_first(host: Host, type
     assert done.stderr == line
 
 
+def test_a_second_instance_is_told_when_the_first_has_lost_its_socket(host: Host) -> None:
+    """[W10] [S22] What the line says to do then is true."""
+    host.launch("submit", "-l", "p1", "-p", "sleep", "120")
+    job, keeper = host.job("p1"), host.keeper_pid
+    host.socket.unlink()
+    done = host.launch("serve", "--background", check=False)
+    assert done.returncode == 1
+    assert f"already serves here: pid {keeper}, but nobody answers at {host.socket};" in done.stderr
+    os.kill(keeper, signal.SIGKILL)
+    host.launch("serve", "--background")
+    assert host.job("p1")["pid"] == job["pid"]
+
+
 def test_another_state_directory_does_not_make_a_second_instance(host: Host) -> None:
     """[W10]"""
     done = host.launch("serve", "--background", check=False, env={"XDG_STATE_HOME": f"{host.place}/other"})

@@ -22,6 +22,10 @@ SYSTEMD_FIRST_FD = 3
 # How long one that ends may still have the lock: a launcher whose keeper was killed, a keeper after its launcher.
 DYING_S = 2.0
 _RETRY_S = 0.02
+_LOST = (
+    "it was started with another XDG_RUNTIME_DIR, or its socket was removed; "
+    "to have its jobs adopted here, kill -KILL that process and serve again"
+)
 _PID_BYTES_MAX = 32
 
 
@@ -60,8 +64,10 @@ def take_lock(state: str, path: str) -> int:
     give_up_at = time.monotonic() + DYING_S
     while not _locked(fd):
         pid = _holder(fd)
-        if (_alive(pid) and _answers(path)) or time.monotonic() > give_up_at:
-            raise AlreadyServing(f"a launcher of yours already serves here: pid {pid or 'unknown'}, socket {path}")
+        found = _alive(pid) and _answers(path)
+        if found or time.monotonic() > give_up_at:
+            where = f"socket {path}" if found else f"but nobody answers at {path}; {_LOST}"
+            raise AlreadyServing(f"a launcher of yours already serves here: pid {pid or 'unknown'}, {where}")
         time.sleep(_RETRY_S)
     os.ftruncate(fd, 0)
     return fd
