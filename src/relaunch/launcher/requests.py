@@ -7,6 +7,7 @@ import asyncio
 import os
 import secrets
 import time
+from collections.abc import Awaitable
 from dataclasses import replace
 from itertools import count
 
@@ -16,6 +17,7 @@ from relaunch.errors import LabelInUse, Refused, ShuttingDown, StartFailed
 from relaunch.launcher.alarm import boottime
 from relaunch.launcher.journal import Journal, NewEvent, Write
 from relaunch.launcher.supervisor import Supervisor
+from relaunch.launcher.waiting import Watcher
 from relaunch.model import JobSpec
 
 
@@ -70,7 +72,7 @@ class Requests:
         def gone(now: Job) -> bool:  # a later request to restart may have taken over
             return isinstance(now.state, core.Finished) or now.run > run
 
-        ended = self._supervisor.waiting.until(job.id, lambda now, told: gone(now) or "survived" in told)
+        ended = self._until(job, lambda now, told: gone(now) or "survived" in told)
         self._supervisor.apply(job, core.StopAsked(ask))
         job = await ended
         return job, gone(job)
@@ -96,11 +98,11 @@ class Requests:
         def settled(now: Job, told: frozenset[str]) -> bool:
             return "survived" in told or isinstance(now.state, core.Finished) or (now.run > run and _has_begun(now))
 
-        started = self._supervisor.waiting.until(job.id, settled)
+        started = self._until(job, settled)
         self._supervisor.apply(job, core.RestartAsked(ask))
         job = await started
         begun = not isinstance(job.state, core.Backoff | core.Finished)
-        if job.run > run and not begun and job.exit is not None and job.exit.reason == "start-failed":
+        if not begun and job.exit is not None and job.exit.reason == "start-failed":
             raise StartFailed(f"{label} was not started: {job.exit.message}")
         if job.run == run and isinstance(job.state, core.Finished):
             raise Refused(f"{label} was stopped by a later request, and not started again")
@@ -111,7 +113,7 @@ class Requests:
         job = self._now(job)
         if isinstance(job.state, core.Finished):
             return job
-        return await self._supervisor.waiting.until(job.id, lambda now, _: isinstance(now.state, core.Finished))
+        return await self._until(job, lambda now, _: isinstance(now.state, core.Finished))
 
     async def end(self, *, leave_jobs: bool) -> list[Job]:
         """Take nothing new; end every job, unless they are left; have it all in the journal.
@@ -135,6 +137,10 @@ class Requests:
         for job in self._supervisor.jobs:
             if not isinstance(job.state, core.Finished):
                 self._supervisor.apply(job, core.StopAsked(core.Ask(core.SIGKILL, None, "shutdown")))
+
+    def _until(self, job: Job, watcher: Watcher) -> Awaitable[Job]:
+        """As ``Waiting.until``; that an earlier run ended may still have to be journaled and told, and is no answer."""
+        return self._supervisor.waiting.until(job.id, lambda now, told: now.run >= job.run and watcher(now, told))
 
     def _now(self, job: Job) -> Job:
         """What has become of a job since the caller looked; one that is known no more has finished.
