@@ -17,12 +17,16 @@ from relaunch.keeper.spawn import Spawner, SpawnFailed, stat
 from relaunch.keeper.wire import Message, encode
 
 RETRY_S = 0.02
-# The parent of an adopted process reaps it when it likes; there is an init that looks every two seconds.
-GIVE_UP_S = 6.0
+# Until its parent reaps it, the status of an adopted process can be read; after that too, if the kernel is recent;
+# but not in the moment between, and on an old kernel not at all.
+GIVE_UP_S = 0.5
 _PIDFD_INFO = struct.Struct("<QQ11Ii")
 _PIDFD_GET_INFO = 0xC000FF0B | _PIDFD_INFO.size << 16
 _PIDFD_INFO_PID = 1
 _PIDFD_INFO_EXIT = 8
+# Of /proc/PID/stat, counted from the state.
+_START_TIME = 19
+_EXIT_CODE = 49
 
 
 class Children:
@@ -40,7 +44,7 @@ class Children:
         self._held: dict[str, bytes] = {}
         self._keys: dict[int, str] = {}
         self._pids: dict[str, int] = {}
-        self._adopted: dict[int, tuple[str, int]] = {}
+        self._adopted: dict[int, tuple[str, int, int]] = {}
         self._pidfds: dict[str, int] = {}
         self._unsettled: dict[int, float] = {}
 
@@ -90,7 +94,7 @@ class Children:
         finally:
             if not kept:
                 os.close(fd)
-        self._adopted[fd] = (key, pid)
+        self._adopted[fd] = (key, pid, ticks)
         self._pidfds[key] = fd
         return self._spawned(key, pid, ticks)
 
@@ -146,16 +150,18 @@ class Children:
             return []
         reports = []
         for fd, give_up_at in list(self._unsettled.items()):
-            status = _kernel_status(fd)
+            key, pid, ticks = self._adopted[fd]
+            status = _status_of_zombie(pid, ticks)
+            if status is None:
+                status = _status_of_reaped(fd)
             if status is not None or now >= give_up_at:
-                key, pid = self._adopted[fd]
                 self._drop(fd)
                 reports.append(self._exited(key, pid, status, None))
         self.retry_at = now + RETRY_S if self._unsettled else None
         return reports
 
     def _drop(self, fd: int) -> None:
-        key, _ = self._adopted.pop(fd)
+        key, _, _ = self._adopted.pop(fd)
         del self._pidfds[key]
         self._unsettled.pop(fd, None)
         os.close(fd)  # takes it out of the epoll set as well
@@ -183,7 +189,20 @@ def failed(key: str, what: str, number: int, subject: str) -> bytes:
     return encode({"event": "failed", "key": key, "what": what, "errno": number, "subject": subject, "at": time.time()})
 
 
-def _kernel_status(pidfd: int) -> int | None:
+def _status_of_zombie(pid: int, ticks: int) -> int | None:
+    """The wait status of a process that has ended and that its parent has not reaped yet; None = reaped.
+
+    The last field of /proc/PID/stat, see proc(5); it is shown to the process's own user.
+    """
+    try:
+        with open(f"/proc/{pid}/stat", "rb", buffering=0) as file:
+            fields = file.read(4096).rpartition(b")")[2].split()
+    except OSError:
+        return None
+    return int(fields[_EXIT_CODE]) if fields[0] == b"Z" and int(fields[_START_TIME]) == ticks else None
+
+
+def _status_of_reaped(pidfd: int) -> int | None:
     """The wait status that the kernel keeps for a pidfd; None = not reaped yet, or a kernel before 6.15."""
     asked = _PIDFD_INFO.pack(_PIDFD_INFO_PID | _PIDFD_INFO_EXIT, *[0] * 13)
     try:
