@@ -32,6 +32,8 @@ def check_label(label: object) -> str:
         raise BadLabel(f"label {label!r} holds {wrong!r}; allowed are letters, digits and . _ - @ : + = ~ /")
     if label.startswith("-"):
         raise BadLabel(f"label {label!r} begins with '-', as options do; put a letter first")
+    if label.startswith("/"):
+        raise BadLabel(f"label {label!r} begins with '/'; leave it out")
     if any(part in ("", ".", "..") for part in label.split("/")):
         raise BadLabel(f"label {label!r} has an empty, '.' or '..' part between slashes")
     return label

@@ -229,7 +229,7 @@ class JobSpec:
             try:
                 parsed[name] = _SPEC_FIELDS[name](value)
             except BadSpec as error:
-                raise BadSpec(f"{label}: {name} {error}") from None
+                raise BadSpec(f"{label}: {name}: {error}") from None
         return cls(**parsed)
 
     def to_wire(self) -> Wire:

@@ -93,7 +93,7 @@ def test_null_is_the_default() -> None:
 def test_a_bad_field_is_refused_by_label_and_name(field: str, value: object, what: str) -> None:
     with pytest.raises(BadSpec, match=what) as error:
         JobSpec.from_wire({**SMALLEST, field: value})
-    assert error.value.message.startswith(f"a: {field} ")
+    assert error.value.message.startswith(f"a: {field}: ")
     assert "\n" not in error.value.message
 
 
