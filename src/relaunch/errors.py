@@ -31,15 +31,29 @@ that names what was wrong and what to do. This module imports nothing, so that t
 INTERFACE = "io.relaunch.Launcher"
 
 
+def one_line(text: str) -> str:
+    """The text with what cannot be printed escaped, so that it is one line and does nothing to a terminal.
+
+    Bytes that are no text (PEP 383) stay what they are.
+    """
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() or "\udc80" <= c <= "\udcff" else _escaped(c) for c in text)
+
+
+def _escaped(c: str) -> str:
+    return c.encode("unicode_escape", "surrogatepass").decode("ascii")
+
+
 class RelaunchError(Exception):
-    """Any error of relaunch. ``str(error)`` is one line for a person."""
+    """Any error of relaunch."""
 
     exit_status = 1
 
     @property
     def message(self) -> str:
         """The line for a person."""
-        return str(self)
+        return one_line(str(self))
 
     @property
     def wire_name(self) -> str:

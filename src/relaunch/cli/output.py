@@ -5,6 +5,8 @@ Writes to the descriptors themselves: nothing is left in a buffer when the proce
 
 import os
 
+from relaunch.errors import one_line
+
 STDOUT, STDERR = 1, 2
 
 
@@ -47,7 +49,7 @@ def _wait_writable() -> None:
 def say(line: str) -> None:
     """Write ``launch: LINE`` to standard error; where that is closed, there is nobody to tell."""
     try:
-        os.write(STDERR, encoded(f"launch: {line}\n"))
+        os.write(STDERR, encoded(f"launch: {one_line(line)}\n"))
     except OSError:
         return
 

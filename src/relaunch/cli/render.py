@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import os
 
+from relaunch.errors import one_line
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -112,7 +114,7 @@ def _row(job: Wire) -> tuple[str, ...]:
 
 def facts(pairs: Iterable[tuple[str, object]]) -> str:
     """Names and values, one pair on a line, aligned; what is None is left out."""
-    shown = [(name, str(value)) for name, value in pairs if value is not None]
+    shown = [(name, one_line(str(value))) for name, value in pairs if value is not None]
     width = max((len(name) for name, _ in shown), default=0)
     return "".join(f"{name:{width}}  {value}\n" for name, value in shown)
 

@@ -4,6 +4,7 @@ Refuses to know sockets and framing, and decides nothing about a job.
 """
 
 import asyncio
+import json
 import os
 import time
 from collections import Counter
@@ -26,6 +27,10 @@ from relaunch.launcher.supervisor import Supervisor, root_of
 from relaunch.launcher.trees import Process, command_of, read_stat, send_signal
 from relaunch.model import JobSpec, JobStatus, Outcome, Wire, duration_s, signal_number
 
+# What SQLite takes for an integer.
+_COUNT_MAX = 2**63 - 1
+# Twice in an answer, and once behind a whole batch of events, it leaves room in a message for the rest.
+SPEC_BYTES_MAX = 1024 * 1024
 Parse = Callable[[object], Any]
 
 
@@ -60,8 +65,8 @@ def _flag(value: object) -> bool:
 
 
 def _count(value: object) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-        raise BadCall("must be a whole number, 0 or more")
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= _COUNT_MAX:
+        raise BadCall(f"must be a whole number from 0 to {_COUNT_MAX}")
     return value
 
 
@@ -69,6 +74,13 @@ def _object(value: object) -> Mapping[str, Any]:
     if not isinstance(value, Mapping):
         raise BadCall("must be an object")
     return value
+
+
+def _check_size(spec: JobSpec) -> None:
+    """Refuse what could be started, and not be told of again: an event or a description is one message (W3)."""
+    size = len(json.dumps(spec.to_wire()))
+    if size > SPEC_BYTES_MAX:
+        raise BadSpec(f"{spec.label}: the spec has {size} bytes as JSON; at most {SPEC_BYTES_MAX} are taken")
 
 
 def take(parameters: Wire, required: Mapping[str, Parse], optional: Mapping[str, Parse]) -> list[Any]:
@@ -139,8 +151,10 @@ class Handlers:
 
     async def submit(self, parameters: Wire) -> Wire:
         """See ``Submit`` in the interface."""
-        (spec,) = take(parameters, {"spec": _object}, {})
-        return {"job": self._status(await self._requests.submit(JobSpec.from_wire(spec))).to_wire()}
+        (wire,) = take(parameters, {"spec": _object}, {})
+        spec = JobSpec.from_wire(wire)
+        _check_size(spec)
+        return {"job": self._status(await self._requests.submit(spec)).to_wire()}
 
     async def list_jobs(self, parameters: Wire) -> Wire:
         """See ``List`` in the interface."""

@@ -10,7 +10,7 @@ from typing import Any
 
 from relaunch.core import supervision as core
 from relaunch.core.supervision import Job
-from relaunch.errors import JournalFailed
+from relaunch.errors import JournalFailed, one_line
 from relaunch.keeper.wire import Message
 from relaunch.launcher.alarm import Alarm, boottime
 from relaunch.launcher.jobs import Jobs, key_of
@@ -249,7 +249,7 @@ class Supervisor:
 
 def start_failure(report: Message) -> Exit:
     """How a run ended that the keeper could not start."""
-    what, subject, reason = report["what"], report["subject"], os.strerror(report["errno"])
+    what, subject, reason = report["what"], one_line(report["subject"]), os.strerror(report["errno"])
     lines = {
         "program": f"program {subject}: {reason}",
         "cwd": f"directory {subject}: {reason}",

@@ -17,10 +17,13 @@ from collections.abc import Callable, Collection
 from stat import S_ISUID
 from typing import NamedTuple
 
+from relaunch.errors import one_line
+
 WATCHED_MAX = 64
 # Processes of one tree end together: a short wait lets one look serve for all of them.
 SETTLE_S = 0.005
 ID_VARIABLE = b"LAUNCH_JOB_ID="
+COMMAND_BYTES_MAX = 250
 EXEC_LOOKS_MAX = 40
 EXEC_LOOK_S = 0.0005
 CHILDREN_LOOKS_MAX = 5
@@ -90,12 +93,14 @@ def _environ(pid: int) -> list[bytes]:
 
 
 def command_of(pid: int) -> str:
-    """The command line of a process, its words parted by blanks."""
+    """The command line of a process in one line, its words parted by blanks; only the beginning of a long one."""
     try:
         with open(f"/proc/{pid}/cmdline", "rb", buffering=0) as file:
-            return os.fsdecode(file.read().rstrip(b"\0").replace(b"\0", b" "))
+            words = file.read(COMMAND_BYTES_MAX + 1)
     except OSError:
         return ""
+    cut = "..." if len(words) > COMMAND_BYTES_MAX else ""
+    return one_line(os.fsdecode(words[:COMMAND_BYTES_MAX].rstrip(b"\0").replace(b"\0", b" "))) + cut
 
 
 def is_ours(pid: int) -> bool:
