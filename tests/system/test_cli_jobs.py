@@ -345,3 +345,20 @@ def test_shutdown_may_leave_jobs_for_the_next_launcher(host: Host) -> None:
     assert alive(pid)
     host.serve()
     assert host.job("p1")["pid"] == pid
+
+
+def test_a_signal_for_a_glob_leaves_out_what_has_finished(host: Host) -> None:
+    """[W9] Named, a finished job is refused."""
+    host.launch("submit", "-l", "g/done", "-p", "true")
+    host.launch("wait", "g/done")
+    host.launch("submit", "-l", "g/up", "-p", "sleep", "120")
+    assert "g/done" not in host.launch("signal", "CONT", "g/*").stdout
+    refused = host.launch("signal", "CONT", "g/done", check=False)
+    assert (refused.returncode, "g/done is not running" in refused.stderr) == (1, True)
+
+
+def test_the_last_events_are_so_many(host: Host) -> None:
+    """[J1] Though more may come while they are read."""
+    for _ in range(3):
+        host.launch("run", "-l", "again", "--", "true")
+    assert len(host.launch("events", "-n", "4", "again").stdout.splitlines()) == 4

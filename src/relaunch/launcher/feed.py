@@ -66,7 +66,8 @@ class Feed:
         """
         tests = [compile_pattern(pattern) for pattern in request.patterns]
         since = await self._beginning(journal, tests, request)
-        left = None if _counts_from_the_end(request) else request.count
+        # Who follows is shown the last so many, and then all that comes.
+        left = None if request.follow and _counts_from_the_end(request) else request.count
         epoch = journal.epoch
         grown = asyncio.Event()
         self._waiting.add(grown)

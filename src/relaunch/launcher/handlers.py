@@ -16,7 +16,7 @@ from relaunch import __version__
 from relaunch.core import supervision as core
 from relaunch.core.supervision import Job
 from relaunch.errors import BadCall, BadSpec, NotRunning, Refused, RelaunchError, Survived
-from relaunch.labels import check_label
+from relaunch.labels import check_label, is_pattern
 from relaunch.launcher.alarm import boottime
 from relaunch.launcher.feed import Feed, Request
 from relaunch.launcher.journal import Journal
@@ -238,7 +238,7 @@ class Handlers:
                 raise NotRunning(f"{job.spec.label}: process {state.pid} is ending or may not be signalled")
             return self._outcome(job, None)
 
-        return await self._each(patterns, send)
+        return await self._each(patterns, send, left_out=lambda job: isinstance(job.state, core.Finished))
 
     async def wait(self, parameters: Wire) -> Wire:
         """See ``Wait`` in the interface."""
@@ -261,6 +261,8 @@ class Handlers:
                 yield {"data": data}
         except OSError as error:
             raise Refused(f"the output of {label}, {self._outputs.path_of(job.spec)}: {error.strerror}") from None
+        except RuntimeError as error:  # no thread can be made where the user has as many processes as he may have
+            raise Refused(f"the output of {label} cannot be read: {error}") from None
 
     async def events(self, parameters: Wire) -> AsyncGenerator[Wire]:
         """See ``Events`` in the interface."""
@@ -288,15 +290,24 @@ class Handlers:
         self._replace()
         return {}
 
-    async def _each(self, patterns: list[str], act: Callable[[Job], Awaitable[Outcome]]) -> Wire:
-        """Act on every job that the patterns choose at the same time; one outcome for each, in order."""
+    async def _each(
+        self,
+        patterns: list[str],
+        act: Callable[[Job], Awaitable[Outcome]],
+        left_out: Callable[[Job], bool] = lambda _: False,
+    ) -> Wire:
+        """Act on every job that the patterns choose at the same time; one outcome for each, in order.
+
+        What a glob chooses, and not a label, is left out where ``left_out`` says so.
+        """
         outcomes: list[Outcome] = []
         jobs: dict[str, Job] = {}
         if not patterns:
             raise BadCall("at least one label or pattern is needed")
         for pattern in patterns:
             try:
-                jobs |= {job.id: job for job in self._supervisor.jobs.select([pattern], all_when_none=False)}
+                chosen = self._supervisor.jobs.select([pattern], all_when_none=False)
+                jobs |= {job.id: job for job in chosen if not is_pattern(pattern) or not left_out(job)}
             except RelaunchError as error:
                 outcomes.append(Outcome(label=pattern, error=error.wire_name, message=error.message))
 
