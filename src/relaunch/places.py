@@ -19,12 +19,18 @@ def runtime_directory() -> str:
     ``$XDG_RUNTIME_DIR/relaunch``, else ``/run/user/UID/relaunch``, else ``/tmp/relaunch-UID``. The second is what the
     first would say in a login session, so that a shell without it finds the same launcher.
     """
-    root = os.environ.get("XDG_RUNTIME_DIR")
+    root = _given("XDG_RUNTIME_DIR")
     if not root:
         root = f"/run/user/{os.getuid()}"
         if not _ours(root):
             return f"/tmp/relaunch-{os.getuid()}"  # noqa: S108 - owner and mode are checked before it is used
     return os.path.join(root, "relaunch")
+
+
+def _given(name: str) -> str:
+    """What a variable says; nothing where that is no absolute path, which the XDG specification has ignored."""
+    path = os.environ.get(name, "")
+    return path if os.path.isabs(path) else ""
 
 
 def _ours(path: str) -> bool:
@@ -53,7 +59,7 @@ def state_directory() -> str:
 
     The host's name is part of it because homes are often shared among the hosts of a cluster.
     """
-    root = os.environ.get("XDG_STATE_HOME") or os.path.expanduser("~/.local/state")
+    root = _given("XDG_STATE_HOME") or os.path.expanduser("~/.local/state")
     return os.path.join(root, "relaunch", os.uname().nodename)
 
 
@@ -85,11 +91,19 @@ def make_private(path: str) -> str:
         BadPlace: It cannot be made or must not be trusted.
     """
     try:
-        os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
-        os.mkdir(path, 0o700)
-    except FileExistsError:
-        pass
+        _make(path)
     except OSError as error:
         raise BadPlace(f"directory {path} cannot be made: {error.strerror}") from None
     check_private(path)
     return path
+
+
+def _make(path: str) -> None:
+    """Make a directory and its parents, each with mode 0700, as the XDG specification has it, whatever the umask."""
+    parent = os.path.dirname(path)
+    if parent and not os.path.isdir(parent):
+        _make(parent)
+    try:
+        os.mkdir(path, 0o700)
+    except FileExistsError:
+        return

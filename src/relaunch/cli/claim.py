@@ -61,6 +61,8 @@ def take_lock(state: str, path: str) -> int:
         fd = os.open(os.path.join(state, LOCK_NAME), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     except OSError as error:
         raise BadPlace(f"lock {os.path.join(state, LOCK_NAME)}: {error.strerror}") from None
+    if not stat.S_ISREG(os.fstat(fd).st_mode):
+        raise BadPlace(f"lock {os.path.join(state, LOCK_NAME)} is no regular file; remove it")
     give_up_at = time.monotonic() + DYING_S
     while not _locked(fd):
         pid = _holder(fd)

@@ -139,7 +139,9 @@ def _open_log(log: str) -> tuple[int, int]:
         if os.stat(log).st_size > LOG_BYTES_MAX:
             os.replace(log, f"{log}.1")
     try:
-        fd = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        # Non-blocking, or it would wait for the other end of a FIFO.
+        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+        fd = os.open(log, flags, 0o600)
     except OSError as error:
         raise ServeFailed(f"log {log} cannot be opened: {error.strerror}") from None
     return fd, os.fstat(fd).st_size

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 MESSAGE_BYTES_MAX = 4 * 1024 * 1024
 _RECEIVE_BYTES = 256 * 1024
 _TRIES = 5
+STDERR = 2
 
 
 class _Rules:
@@ -88,6 +89,16 @@ except (ImportError, AttributeError, TypeError):  # pragma: no cover - a Python 
         return json.loads(text)
 
 
+def _above_streams() -> _socket.socket:
+    """A socket that is no standard stream, even where one was closed: the launcher would get what is printed."""
+    low = []
+    while (made := _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM)).fileno() <= STDERR:
+        low.append(made)
+    for one in low:
+        one.close()
+    return made
+
+
 class Client:
     """One connection to a launcher.
 
@@ -102,7 +113,7 @@ class Client:
 
     def __init__(self, path: str | None = None) -> None:
         self.path = trusted_path(path)
-        self._socket = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM)
+        self._socket = _above_streams()
         self._received = b""
         try:
             self._socket.connect(self.path)

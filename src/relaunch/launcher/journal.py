@@ -153,6 +153,7 @@ class Journal:
         self._syncs = True
         self._busy = False
         self._reader = ThreadPoolExecutor(1, "journal-reader")
+        self._reader.submit(int)  # has its thread made now: later the user may have as many processes as he may have
         self._writer = threading.Thread(target=self._run, name="journal-writer", daemon=True)
         self._writer.start()
 
@@ -235,7 +236,7 @@ class Journal:
         if self._turn:
             self._end_turn()
         self._queue.put(None)
-        await self._loop.run_in_executor(None, self._writer.join)
+        await self._loop.run_in_executor(self._reader, self._writer.join)
         await self._loop.run_in_executor(self._reader, self._checkpoint)
         self._reader.shutdown()
 

@@ -106,6 +106,8 @@ def _prepare(connection: sqlite3.Connection) -> None:
 
 
 def _open(path: str) -> Opened:
+    if not os.path.isfile(path) and not os.path.isdir(path):
+        raise ValueError("it is no regular file")  # to open a FIFO would wait for its other end
     with open(path, "rb") as file:
         if file.read(16) != b"SQLite format 3\0":
             raise ValueError("it is not an SQLite database")
