@@ -219,3 +219,26 @@ def test_output_that_was_removed_is_no_trouble(host: Host) -> None:
         assert peer.call("Restart", {"patterns": ["a"]})["outcomes"][0]["error"] is None
         wait_for(lambda: path.exists() and path.stat().st_size, what="the next run prints")
         assert exits(host, "a")[0]["output_tail"] == []
+
+
+@pytest.mark.parametrize("seen", [False, True])
+def test_a_file_that_was_removed_is_made_and_bounded_again(host: Host, seen: bool) -> None:
+    """[S12] From the next run on, whether or not the launcher has noticed; it says so as long as it is not bounded."""
+
+    def problem() -> str | None:
+        return call(host.socket, "GetStatus")["status"]["journal"]["problem"]  # type: ignore[no-any-return]  # as told
+
+    fifo = host.place / "fifo"
+    os.mkfifo(fifo)
+    script = f'read go < "$0"; head -c {4 * BOUND} /dev/zero | tr "\\0" x; echo; echo done; exec sleep 300'
+    with Peer(host.socket) as peer:
+        path = Path(peer.submit("a", "sh", "-c", script, str(fifo), output_bytes_max=BOUND)["output"])
+        path.unlink()
+        if seen:
+            fifo.write_text("go\n")
+            assert "is not bounded" in (wait_for(problem, what="the launcher notices") or "")
+        peer.call("Restart", {"patterns": ["a"]})
+    assert problem() is None
+    fifo.write_text("go\n")
+    wait_for(lambda: path.read_bytes().endswith(b"done\n"), what="it has printed all")
+    wait_for(lambda: _on_disk(path) <= BOUND, timeout_s=2.0, what="the bound is kept")

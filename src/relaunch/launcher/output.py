@@ -37,13 +37,18 @@ class Outputs:
         self._loop = asyncio.get_running_loop()
         self._growth = kernel.Inotify(self._loop)
         self._bounds: dict[str, int] = {}
-        self._unwatched: list[str] = []
+        self._unwatched: set[str] = set()
         self._followers: dict[str, set[asyncio.Event]] = {}
         self._changes: kernel.Inotify | None = None
         self._watches: dict[str, int] = {}
         self._cut: dict[str, int] = {}
         self._cutting = threading.Lock()
-        self.problem: str | None = None
+        self._problems: dict[str, str] = {}
+
+    @property
+    def problem(self) -> str | None:
+        """What is not as it should be, if anything."""
+        return next(iter(list(self._problems.values())), None)  # a copy, as threads add to it
 
     def path(self, label: str) -> str:
         """The file of a label, in one flat directory: a slash becomes a comma, which no label holds."""
@@ -54,17 +59,22 @@ class Outputs:
         return spec.stdout or self.path(spec.label)
 
     def bound(self, spec: JobSpec) -> None:
-        """Keep the job's own file within its bound from now on; a file that the user named is the user's."""
+        """Keep the job's own file within its bound from now on; a file that the user named is the user's.
+
+        To be called for each run: the file of the last one may have been removed.
+        """
         path = self.path(spec.label)
-        if spec.stdout is None and path not in self._bounds:
+        if spec.stdout is None:
             self._bounds[path] = spec.output_bytes_max
+            self._problems.pop(path, None)
             if not self._unwatched:
                 self._loop.call_later(CHECK_S, self._watch_new)
-            self._unwatched.append(path)
+            self._unwatched.add(path)
 
     def unbound(self, spec: JobSpec) -> None:
         """Watch no longer; ``tail_of`` has kept the bound a last time."""
         self._bounds.pop(self.path(spec.label), None)
+        self._problems.pop(self.path(spec.label), None)
         self._wake(self.path_of(spec))
 
     def close(self) -> None:
@@ -86,7 +96,7 @@ class Outputs:
 
     def _watch_new(self) -> None:
         """Watch the files of jobs that have just started, now that those who waited for the start have their answer."""
-        unwatched, self._unwatched = self._unwatched, []
+        unwatched, self._unwatched = self._unwatched, set()
         for path in unwatched:
             if path in self._bounds:
                 self._watch(path)
@@ -97,7 +107,7 @@ class Outputs:
         try:
             self._growth.watch(path, kernel.IN_MODIFY | kernel.IN_ONESHOT, lambda: self._grown(path))
         except OSError as error:
-            self.problem = f"output {path} is not bounded: {error.strerror}"
+            self._problems[path] = f"output {path} is not bounded: {error.strerror}"
 
     def _check(self, path: str) -> None:
         """Watch for the next growth, then cut: in this order no growth goes unseen."""
@@ -115,7 +125,7 @@ class Outputs:
             with self._cutting:
                 self._cut[path] = self._cut.get(path, 0) + trim(path, bytes_max)
         except OSError as error:
-            self.problem = f"output {path} is not bounded: {error.strerror}"
+            self._problems[path] = f"output {path} is not bounded: {error.strerror}"
 
     def _wake(self, path: str) -> None:
         for follower in self._followers.get(path, ()):
