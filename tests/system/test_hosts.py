@@ -46,12 +46,12 @@ def test_nothing_is_open_to_others_whatever_the_umask(place: Host) -> None:
 
 def test_a_relative_path_is_no_place(monkeypatch: pytest.MonkeyPatch) -> None:
     """[W11] Another one for each current directory, so that no command would find the launcher."""
-    monkeypatch.setenv("HOME", "/home/somebody")
+    monkeypatch.setenv("HOME", "/home/user")
     for given in ("run", "./run", ""):
         monkeypatch.setenv("XDG_RUNTIME_DIR", given)
         monkeypatch.setenv("XDG_STATE_HOME", given)
         assert runtime_directory() in (f"/run/user/{os.getuid()}/relaunch", f"/tmp/relaunch-{os.getuid()}")
-        assert state_directory() == f"/home/somebody/.local/state/relaunch/{os.uname().nodename}"
+        assert state_directory() == f"/home/user/.local/state/relaunch/{os.uname().nodename}"
 
 
 def _lock(done: subprocess.CompletedProcess[str]) -> None:

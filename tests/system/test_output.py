@@ -226,7 +226,8 @@ def test_a_file_that_was_removed_is_made_and_bounded_again(host: Host, seen: boo
     """[S12] From the next run on, whether or not the launcher has noticed; it says so as long as it is not bounded."""
 
     def problem() -> str | None:
-        return call(host.socket, "GetStatus")["status"]["journal"]["problem"]  # type: ignore[no-any-return]  # as told
+        told: str | None = call(host.socket, "GetStatus")["status"]["journal"]["problem"]
+        return told
 
     fifo = host.place / "fifo"
     os.mkfifo(fifo)
