@@ -99,6 +99,15 @@ def test_what_has_to_be_told_fits_a_message(host: Host) -> None:
     assert {len(event["data"]["argv"]) for event in found} == {1003}
 
 
+def test_many_large_jobs_fit_an_answer(host: Host) -> None:
+    """[W3] [W6] All of them are listed, and stopped, in one request each."""
+    with Peer(host.socket) as peer:
+        for number in range(6):
+            peer.submit(f"large{number}", "sh", "-c", "sleep 300", *["x" * 1000] * 900)
+    assert set(host.jobs()) == {f"large{number}" for number in range(6)}
+    assert host.launch("stop", "large*").stdout.count("stopped") == 6
+
+
 def test_nothing_that_was_given_reaches_the_terminal_as_it_is(host: Host) -> None:
     """[W5] Neither in what is refused, nor in what is told of a job."""
     told = [

@@ -11,7 +11,7 @@ from typing import Any, cast
 
 from relaunch.client.calls import Call
 from relaunch.client.endpoint import check_peer, connect_failed, lost, trusted_path
-from relaunch.core.varlink import MESSAGE_BYTES_MAX, Decoder, Message, encode
+from relaunch.core.varlink import ANSWER_BYTES_MAX, MESSAGE_BYTES_MAX, Decoder, Message, encode
 from relaunch.errors import BadCall, OutcomeUnknown, ProtocolBroken, RelaunchError
 
 # A stream's reader may fall this many replies behind before the launcher is made to wait.
@@ -53,7 +53,7 @@ class Channel(asyncio.Protocol):
 
     def __init__(self, path: str) -> None:
         self._path = path
-        self._decoder = Decoder()
+        self._decoder = Decoder(ANSWER_BYTES_MAX)
         self._calls: deque[_Replies] = deque()
         self._transport: asyncio.Transport | None = None
         self._paused = False

@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 
     from relaunch.client.calls import Call
 
+# As in relaunch.core.varlink, which would bring the json package with it.
 MESSAGE_BYTES_MAX = 4 * 1024 * 1024
+ANSWER_BYTES_MAX = 64 * 1024 * 1024
 _RECEIVE_BYTES = 256 * 1024
 _TRIES = 5
 STDERR = 2
@@ -198,8 +200,8 @@ class Client:
             last, end, rest = data.partition(b"\0")
             parts.append(last)
             size += len(last)
-            if size > MESSAGE_BYTES_MAX:
-                raise ProtocolBroken(f"the launcher at {self.path} sent a message over {MESSAGE_BYTES_MAX} bytes")
+            if size > ANSWER_BYTES_MAX:
+                raise ProtocolBroken(f"the launcher at {self.path} sent a message over {ANSWER_BYTES_MAX} bytes")
             if end:
                 return b"".join(parts), rest
 

@@ -10,6 +10,8 @@ from typing import Any
 from relaunch.errors import ProtocolBroken
 
 MESSAGE_BYTES_MAX = 4 * 1024 * 1024
+# What a client takes from its own launcher: ten thousand jobs in one list.
+ANSWER_BYTES_MAX = 64 * 1024 * 1024
 _encode = json.JSONEncoder(separators=(",", ":"), ensure_ascii=True).encode
 
 Message = dict[str, Any]

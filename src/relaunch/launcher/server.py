@@ -17,7 +17,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from importlib import resources
 from typing import Any
 
-from relaunch.core.varlink import MESSAGE_BYTES_MAX, Decoder, Message, encode
+from relaunch.core.varlink import ANSWER_BYTES_MAX, Decoder, Message, encode
 from relaunch.errors import BadCall, NotPermitted, ProtocolBroken, Refused, RelaunchError
 from relaunch.launcher import kernel
 
@@ -407,7 +407,7 @@ class _Call:
 def _encoded(message: Message) -> bytes:
     try:
         data = encode(message)
-        if len(data) <= MESSAGE_BYTES_MAX:
+        if len(data) <= ANSWER_BYTES_MAX:
             return data
         return encode(_error(BadCall(f"the answer has {len(data)} bytes, more than one message holds; ask for less")))
     except (TypeError, ValueError):
