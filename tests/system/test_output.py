@@ -18,10 +18,10 @@ LINE_BYTES = 64
 # Numbered lines of one length; told by a signal to go on.
 WRITER = (
     "import os, signal, sys\n"
-    "signal.signal(signal.SIGUSR1, lambda *_: None)\n"
+    "signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1])\n"
     "number = 0\n"
     "for count in map(int, sys.argv[1:]):\n"
-    "    if count < 0: signal.pause()\n"
+    "    if count < 0: signal.sigwait([signal.SIGUSR1])\n"
     "    for _ in range(abs(count)):\n"
     f"        os.write(1, b'%0{LINE_BYTES - 1}d\\n' % number)\n"
     "        number += 1\n"
