@@ -151,7 +151,7 @@ def test_output_goes_on_without_a_launcher(host: Host) -> None:
 def test_a_follower_sees_what_comes_and_then_the_end(host: Host) -> None:
     """[S11] Each line as soon as it is printed, also over the end of a run; the stream ends with the job."""
     with Peer(host.socket) as peer, Peer(host.socket) as follower:
-        script = 'echo begin $LAUNCH_JOB_RUN; trap "echo signal; exit 0" USR1; while :; do sleep 300 & wait; done'
+        script = 'trap "echo signal; exit 0" USR1; echo begin $LAUNCH_JOB_RUN; while :; do sleep 300 & wait; done'
         pid = peer.submit("a", "sh", "-c", script)["pid"]
         follower.send("Logs", {"label": "a", "follow": True}, more=True)
         assert base64.b64decode(follower.answer()["data"]) == b"begin 1\n"
