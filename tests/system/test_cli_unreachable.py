@@ -146,7 +146,7 @@ def test_why_it_hung_up_is_heard_though_the_call_could_not_be_sent(place: Host) 
         (b"{}\0", "without 'jobs'"),
         (b'{"parameters": []}\0', "without 'jobs'"),
         (b'{"error": "org.example.Odd", "parameters": {"a": 1}}\0', "org.example.Odd"),
-        (b"x" * (4 * 2**20 + 1), "over 4194304 bytes"),
+        (b"x" * (64 * 2**20 + 1), "over 67108864 bytes"),
     ],
     ids=["http", "nan", "utf8", "deep", "array", "empty", "parameters", "error", "long"],
 )
