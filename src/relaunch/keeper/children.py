@@ -13,7 +13,7 @@ import struct
 import time
 from collections.abc import Iterable, Iterator
 
-from relaunch.keeper.spawn import Spawner, SpawnFailed, stat
+from relaunch.keeper.spawn import START_TIME, Spawner, SpawnFailed, stat, stat_fields
 from relaunch.keeper.wire import Message, encode
 
 RETRY_S = 0.02
@@ -24,8 +24,7 @@ _PIDFD_INFO = struct.Struct("<QQ11Ii")
 _PIDFD_GET_INFO = 0xC000FF0B | _PIDFD_INFO.size << 16
 _PIDFD_INFO_PID = 1
 _PIDFD_INFO_EXIT = 8
-# Of /proc/PID/stat, counted from the state.
-_START_TIME = 19
+# Of `stat_fields`: the wait status.
 _EXIT_CODE = 49
 
 
@@ -195,11 +194,10 @@ def _status_of_zombie(pid: int, ticks: int) -> int | None:
     The last field of /proc/PID/stat, see proc(5); it is shown to the process's own user.
     """
     try:
-        with open(f"/proc/{pid}/stat", "rb", buffering=0) as file:
-            fields = file.read(4096).rpartition(b")")[2].split()
+        fields = stat_fields(pid)
     except OSError:
         return None
-    return int(fields[_EXIT_CODE]) if fields[0] == b"Z" and int(fields[_START_TIME]) == ticks else None
+    return int(fields[_EXIT_CODE]) if fields[0] == b"Z" and int(fields[START_TIME]) == ticks else None
 
 
 def _status_of_reaped(pidfd: int) -> int | None:

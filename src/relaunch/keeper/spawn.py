@@ -21,6 +21,8 @@ _PRIVATE = (
 ).split()
 _TICK_NS = 10**9 // os.sysconf("SC_CLK_TCK")
 _CLOCK_SLACK_NS = 1000
+# Of `stat_fields`: clock ticks since boot.
+START_TIME = 19
 _SHORTAGE = {errno.EMFILE, errno.ENFILE, errno.EAGAIN, errno.ENOMEM}
 
 
@@ -102,9 +104,18 @@ def stat(pid: int) -> tuple[int, int]:
     Raises:
         OSError: There is no such process.
     """
+    fields = stat_fields(pid)
+    return int(fields[1]), int(fields[START_TIME])
+
+
+def stat_fields(pid: int) -> list[bytes]:
+    """What /proc/PID/stat says of a process from its state on, see proc(5).
+
+    Raises:
+        OSError: There is no such process.
+    """
     with open(f"/proc/{pid}/stat", "rb", buffering=0) as file:
-        fields = file.read(4096).rpartition(b")")[2].split()
-    return int(fields[1]), int(fields[19])
+        return file.read(4096).rpartition(b")")[2].split()
 
 
 def _merged(environment: dict[bytes, bytes], changes: dict[str, str | None] | None) -> dict[bytes, bytes]:

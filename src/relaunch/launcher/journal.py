@@ -227,9 +227,7 @@ class Journal:
         self._look_at = 0.0
         if journal_file.is_damage(error):
             self._damage = str(error)
-        looked: asyncio.Future[JournalFailed | None] = self._loop.create_future()
-        self.write(Write([], {}, looked.set_result, refusable=True))
-        await looked
+        await self.settle()
 
     async def close(self) -> None:
         """Commit what waits, if the disk takes it, and end the threads."""
