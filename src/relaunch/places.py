@@ -107,3 +107,11 @@ def _make(path: str) -> None:
         os.mkdir(path, 0o700)
     except FileExistsError:
         return
+
+
+def size_bytes(path: str) -> int:
+    """How long a file is; 0 where there is none."""
+    try:
+        return os.stat(path).st_size
+    except OSError:
+        return 0

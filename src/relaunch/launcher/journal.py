@@ -15,7 +15,6 @@ import asyncio
 import contextlib
 import json
 import logging
-import os
 import queue
 import sqlite3
 import threading
@@ -28,6 +27,7 @@ from typing import Any, TypeVar
 from relaunch.errors import JournalFailed
 from relaunch.launcher import journal_file
 from relaunch.model import Wire
+from relaunch.places import size_bytes
 
 EVENTS_MAX = 50_000
 COMPACTION_EVENTS = 1_000
@@ -240,7 +240,7 @@ class Journal:
 
     def size_bytes(self) -> int:
         """What the files of the journal take on disk."""
-        return sum(_size(self.path + suffix) for suffix in journal_file.SUFFIXES)
+        return sum(size_bytes(self.path + suffix) for suffix in journal_file.SUFFIXES)
 
     def _read(self, after: int, count: int) -> list[StoredEvent]:
         found: list[StoredEvent] = []
@@ -447,10 +447,3 @@ class Journal:
 
 def _handed_in(writes: list[Write]) -> int:
     return sum(not write.own for write in writes)
-
-
-def _size(path: str) -> int:
-    try:
-        return os.stat(path).st_size
-    except OSError:
-        return 0

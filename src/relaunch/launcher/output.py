@@ -16,6 +16,7 @@ from collections.abc import AsyncIterator, Callable
 
 from relaunch.launcher import kernel
 from relaunch.model import JobSpec, Wire
+from relaunch.places import size_bytes
 
 CHECK_S = 0.25
 KEPT = 0.75
@@ -100,7 +101,7 @@ class Outputs:
         for path in unwatched:
             if path in self._bounds:
                 self._watch(path)
-                if _size(path) > self._bounds[path]:
+                if size_bytes(path) > self._bounds[path]:
                     self._grown(path)
 
     def _watch(self, path: str) -> None:
@@ -199,13 +200,6 @@ def _open_regular(path: str) -> int:
         os.close(file)
         raise OSError(errno.EINVAL, "is not a regular file; read it where it goes")
     return file
-
-
-def _size(path: str) -> int:
-    try:
-        return os.stat(path).st_size
-    except OSError:
-        return 0
 
 
 def trim(path: str, bytes_max: int) -> int:
