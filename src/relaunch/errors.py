@@ -4,6 +4,7 @@
     ├── Refused                    1   the launcher understood, and said no
     │   ├── LabelInUse
     │   ├── NoSuchLabel
+    │   ├── NoSuchSubscription
     │   ├── NotRunning
     │   ├── StartFailed
     │   ├── Survived
@@ -11,7 +12,8 @@
     │   ├── ShuttingDown
     │   ├── NotPermitted
     │   ├── AlreadyServing
-    │   └── ServeFailed
+    │   ├── ServeFailed
+    │   └── ListenFailed
     ├── Usage                      2   the request itself is wrong
     │   ├── BadLabel
     │   ├── BadPattern
@@ -22,6 +24,7 @@
         ├── NoLauncher
         ├── BadPlace
         ├── OutcomeUnknown
+        ├── DialFailed
         └── ProtocolBroken
 
 An error travels as the Varlink error ``io.relaunch.Launcher.<class name>`` with the parameter ``message``: one line
@@ -73,6 +76,10 @@ class NoSuchLabel(Refused):
     """No job has this label, or no label matches this pattern."""
 
 
+class NoSuchSubscription(Refused):
+    """The launcher has no subscription of this id or name."""
+
+
 class NotRunning(Refused):
     """The job has no process that could be signalled."""
 
@@ -103,6 +110,10 @@ class AlreadyServing(Refused):
 
 class ServeFailed(Refused):
     """The launcher could not be brought up."""
+
+
+class ListenFailed(Refused):
+    """The subscriber's address cannot be listened on."""
 
 
 class Usage(RelaunchError):
@@ -147,6 +158,10 @@ class BadPlace(Unreachable):
 
 class OutcomeUnknown(Unreachable):
     """The connection ended after the request went out and before its answer came."""
+
+
+class DialFailed(Unreachable):
+    """A subscriber could not be connected to, or is not the one whose certificate was named."""
 
 
 class ProtocolBroken(Unreachable):

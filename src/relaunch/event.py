@@ -25,6 +25,7 @@ class Event:
         label: The job's label, None for an event of the launcher or host.
         at: Wall time, seconds since the epoch.
         data: All there is to say of it; holds ``label`` and ``boot_id`` too.
+        redelivered: Whether the application may have handled it already, in a life before this one.
     """
 
     source: str
@@ -34,6 +35,7 @@ class Event:
     label: str | None
     at: float
     data: Mapping[str, Any]
+    redelivered: bool = False
 
     @property
     def id(self) -> str:
@@ -52,6 +54,7 @@ class Event:
             label=wire.get("subject"),
             at=datetime.fromisoformat(wire["time"]).timestamp(),
             data=wire["data"],
+            redelivered=wire.get("redelivered") is True,
         )
 
     def to_wire(self) -> Wire:
@@ -67,4 +70,6 @@ class Event:
         }
         if self.label is not None:
             wire["subject"] = self.label
+        if self.redelivered:
+            wire["redelivered"] = True
         return wire
