@@ -9,10 +9,11 @@
 # The Python that .venv is made from.
 PYTHON ?= python3
 
-# What the tests need from Debian: root gets them installed, anybody else is told what to type.
-DEBIAN_PACKAGES :=
+# What the tests need from Debian: root gets them installed. The tests that need these need root too, so that anybody
+# else goes without both.
+DEBIAN_PACKAGES := $(if $(filter 0,$(shell id -u)),iproute2 nftables)
 
-BENCHMARKS := cli_latency submit_throughput footprint
+BENCHMARKS := cli_latency submit_throughput footprint notify_latency storm
 
 BIN := .venv/bin
 TYPED := $(wildcard src tests benchmarks examples)

@@ -39,11 +39,13 @@ class Host:
     Attributes:
         place: Where both directories are; short, since a socket's path has at most 107 bytes.
         env: The environment of every command.
+        enter: What stands before every command, where the host is more than a place.
     """
 
     def __init__(self) -> None:
         self.place = Path(tempfile.mkdtemp(prefix="rl-", dir="/tmp"))
         self.env = {name: value for name, value in os.environ.items() if not name.startswith(("XDG_", "LAUNCH_"))}
+        self.enter: list[str] = []
         self._started: list[subprocess.Popen[str]] = []
         self.env |= {"XDG_RUNTIME_DIR": f"{self.place}/run", "XDG_STATE_HOME": f"{self.place}/state"}
 
@@ -75,7 +77,7 @@ class Host:
             env: On top of the host's environment.
         """
         done = subprocess.run(
-            [LAUNCH, *args],
+            [*self.enter, LAUNCH, *args],
             env=self.env | (env or {}),
             input=input,
             stdin=subprocess.DEVNULL if input is None else None,
@@ -94,7 +96,7 @@ class Host:
     def popen(self, *args: str, **options: Any) -> subprocess.Popen[str]:
         """Start ``launch`` and go on; its output is piped unless told otherwise. At the end it is ended, if need be."""
         settings = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-        process = subprocess.Popen([str(LAUNCH), *args], env=self.env, **(settings | options))
+        process = subprocess.Popen([*self.enter, str(LAUNCH), *args], env=self.env, **(settings | options))
         self._started.append(process)
         return process
 
