@@ -11,7 +11,7 @@ PYTHON ?= python3
 
 # What the tests need from Debian: root gets them installed. The tests that need these need root too, so that anybody
 # else goes without both.
-DEBIAN_PACKAGES := $(if $(filter 0,$(shell id -u)),iproute2 nftables)
+DEBIAN_PACKAGES := $(if $(filter 0,$(shell id -u)),iproute2 nftables openssh-client openssh-server)
 
 BENCHMARKS := cli_latency submit_throughput footprint notify_latency storm
 

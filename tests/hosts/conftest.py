@@ -5,8 +5,10 @@ from collections.abc import Callable, Iterator
 
 import pytest
 from tests.hosts.network import Network
+from tests.hosts.sshd import Sshd, SshNetwork
 
 Connect = Callable[[int], Network]
+ConnectSsh = Callable[..., SshNetwork]
 
 
 @pytest.fixture
@@ -19,6 +21,30 @@ def connect() -> Iterator[Connect]:
     def make(count: int) -> Network:
         networks.append(Network(count))
         return networks[-1]
+
+    try:
+        yield make
+    finally:
+        for network in networks:
+            network.close()
+
+
+@pytest.fixture
+def connect_ssh(monkeypatch: pytest.MonkeyPatch) -> Iterator[ConnectSsh]:
+    """Makes a network of hosts with an sshd as described, five ordinary ones unless told otherwise.
+
+    This process is the client then: its environment finds the client's ssh and directories.
+    """
+    if os.geteuid() != 0:
+        pytest.skip("only root can make hosts out of namespaces")
+    networks: list[SshNetwork] = []
+
+    def make(*sshds: Sshd) -> SshNetwork:
+        network = SshNetwork(*(sshds or (Sshd(),) * 5))
+        networks.append(network)
+        for name, value in network.env.items():
+            monkeypatch.setenv(name, value)
+        return network
 
     try:
         yield make
