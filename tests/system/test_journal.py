@@ -53,7 +53,7 @@ def _other_program(path: Path) -> None:
 
 def _newer(path: Path) -> None:
     with closing(sqlite3.connect(path)) as journal, journal:
-        journal.execute("PRAGMA user_version = 2")
+        journal.execute("PRAGMA user_version = 3")
 
 
 def _text(path: Path) -> None:
@@ -83,7 +83,7 @@ UNUSABLE: list[tuple[Callable[[Path], None], str]] = [
     (_overwrite, ""),
     (_truncate, ""),
     (_other_program, "another program"),
-    (_newer, "form 2"),
+    (_newer, "form 3"),
     (_text, "not an SQLite database"),
     (_empty, ""),
     (_directory, "directory"),

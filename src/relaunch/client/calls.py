@@ -132,6 +132,8 @@ def events(
     since_at: float | None = None,
     count: int | None = None,
     follow: bool = False,
+    kinds: Iterable[str] | None = None,
+    epoch: str | None = None,
 ) -> Call:
     """Events of the journal; each answer is a list of them."""
     parameters = {
@@ -140,8 +142,25 @@ def events(
         "since_at": since_at,
         "count": count,
         "follow": follow or None,
+        "kinds": None if kinds is None else list(kinds),
+        "epoch": epoch,
     }
     return Call("Events", parameters, "events", streams=True)
+
+
+def subscribe(subscription: Wire, *, since: int | None = None, since_at: float | None = None) -> Call:
+    """Have events delivered; the answer says who delivers, and after what."""
+    return Call("Subscribe", {"subscription": subscription, "since": since, "since_at": since_at}, changes=True)
+
+
+def unsubscribe(ids: Iterable[str]) -> Call:
+    """End subscriptions, by id or name; the answer is a list of ids."""
+    return Call("Unsubscribe", {"ids": list(ids)}, "ended", changes=True)
+
+
+def subscriptions() -> Call:
+    """Every subscription; the answer is a list of Subscription."""
+    return Call("Subscriptions", {}, "subscriptions")
 
 
 def shutdown(*, leave_jobs: bool = False) -> Call:

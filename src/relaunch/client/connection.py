@@ -17,6 +17,7 @@ from relaunch.client.channel import Channel
 from relaunch.errors import BadSpec
 from relaunch.event import Event
 from relaunch.model import JobSpec, JobStatus, Outcome
+from relaunch.subscription import SubscriptionSpec
 
 Jobs = list[JobStatus]
 Outcomes = list[Outcome]
@@ -71,6 +72,23 @@ class LauncherStatus:
     jobs: Mapping[str, int]
     journal: Mapping[str, Any]
     subscribers: Sequence[Mapping[str, Any]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Delivery:
+    """Who delivers the events of a subscription.
+
+    Attributes:
+        source: The launcher, as in its events.
+        boot_id: Of its host's running kernel.
+        run: Number of this run of the launcher; a later one has a higher number.
+        cursor: ``epoch`` and ``sequence`` after which it begins; None where it begins with what is.
+    """
+
+    source: str
+    boot_id: str
+    run: int
+    cursor: Mapping[str, Any] | None
 
 
 class SpecFields(TypedDict, total=False):
@@ -222,6 +240,8 @@ class Connection:
         since_at: float | None = None,
         count: int | None = None,
         follow: bool = False,
+        kinds: Iterable[str] | None = None,
+        epoch: str | None = None,
     ) -> AsyncGenerator[Event, None]:
         """Yield what has happened, in the journal's order.
 
@@ -233,11 +253,46 @@ class Connection:
             since_at: Only what happened at or after this time, seconds since the epoch.
             count: Only so many of the last ones.
             follow: Go on with what comes.
+            kinds: Only these, without ``io.relaunch.``, globs over them, or ``all``; events that concern no job then
+                pass every pattern.
+            epoch: Whose sequence ``since`` is; where the journal has another one, it is read from its beginning.
         """
-        call = calls.events(patterns, since=since, since_at=since_at, count=count, follow=follow)
+        call = calls.events(
+            patterns, since=since, since_at=since_at, count=count, follow=follow, kinds=kinds, epoch=epoch
+        )
         async for batch in self._stream(call):
             for wire in batch:
                 yield Event.from_wire(wire)
+
+    async def subscribe(
+        self, subscription: SubscriptionSpec, *, since: int | None = None, since_at: float | None = None
+    ) -> Delivery:
+        """Have events delivered to a subscriber that listens; the same id again renews the subscription.
+
+        Args:
+            subscription: Where it listens, and what it wants.
+            since: Begin after this sequence number.
+            since_at: Begin at this time, seconds since the epoch.
+
+        Raises:
+            Refused: There are too many subscriptions, or the launcher is ending.
+        """
+        answer = await self._ask(calls.subscribe(subscription.to_wire(), since=since, since_at=since_at))
+        return Delivery(**{name: answer[name] for name in Delivery.__dataclass_fields__})
+
+    async def unsubscribe(self, *ids: str) -> Sequence[str]:
+        """End subscriptions, by id or name; gives the ids of those that were ended.
+
+        Raises:
+            NoSuchSubscription: One is unknown; the others have been ended.
+        """
+        ended: Sequence[str] = await self._ask(calls.unsubscribe(ids))
+        return ended
+
+    async def subscriptions(self) -> Sequence[Mapping[str, Any]]:
+        """Those who receive the launcher's events."""
+        found: Sequence[Mapping[str, Any]] = await self._ask(calls.subscriptions())
+        return found
 
     async def shutdown(self, *, leave_jobs: bool = False) -> Outcomes:
         """End the launcher, and every job unless they are to be left; returns those that survived."""

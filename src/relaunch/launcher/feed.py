@@ -12,6 +12,7 @@ from typing import Any
 from relaunch.event import Event
 from relaunch.labels import compile_pattern
 from relaunch.launcher.journal import READ_MAX, Journal, StoredEvent
+from relaunch.subscription import Filter
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,17 +21,25 @@ class Request:
 
     Attributes:
         patterns: Labels or globs; none at all chooses every event, those of the launcher included.
+        kinds: As ``relaunch.subscription.Filter`` takes them; an event without a label then passes every pattern, as
+            it does there. None chooses every kind.
         since: Begin after this sequence.
         since_at: Begin at this wall time.
         count: Only so many: the first from where it begins, or with no beginning given the last.
         follow: Go on with what comes.
+        epoch: Whose sequence ``since`` is; of another epoch than the journal's, reading begins at the beginning.
     """
 
     patterns: Sequence[str] = ()
+    kinds: Sequence[str] | None = None
     since: int | None = None
     since_at: float | None = None
     count: int | None = None
     follow: bool = False
+    epoch: str | None = None
+
+
+Wanted = Callable[[StoredEvent], bool]
 
 
 class Feed:
@@ -64,8 +73,8 @@ class Feed:
         Raises:
             BadPattern: One is malformed.
         """
-        tests = [compile_pattern(pattern) for pattern in request.patterns]
-        since = await self._beginning(journal, tests, request)
+        wanted = _wanted(request)
+        since = await self._beginning(journal, wanted, request)
         # Who follows is shown the last so many, and then all that comes.
         left = None if request.follow and _counts_from_the_end(request) else request.count
         epoch = journal.epoch
@@ -84,7 +93,7 @@ class Feed:
                     if stored[0].sequence > since + 1:
                         yield [self._gap(stored[0], since)]
                     since = stored[-1].sequence
-                    events = [self._event(one) for one in stored if _matches(tests, one)][:left]
+                    events = [event_of(self._source, one) for one in stored if wanted(one)][:left]
                     left = None if left is None else left - len(events)
                     if events:
                         yield events
@@ -94,17 +103,19 @@ class Feed:
         finally:
             self._waiting.discard(grown)
 
-    async def _beginning(self, journal: Journal, tests: list[Callable[[str], bool]], request: Request) -> int:
+    async def _beginning(self, journal: Journal, wanted: Wanted, request: Request) -> int:
         """The sequence after which reading begins."""
         if _counts_from_the_end(request):
-            return await self._before_the_last(journal, tests, request.count or 0)
+            return await self._before_the_last(journal, wanted, request.count or 0)
+        if request.epoch not in (None, journal.epoch):
+            return 0
         if request.since_at is not None:
             return max(request.since or 0, await journal.sequence_at(request.since_at))
         if request.since is not None:
             return request.since
         return journal.last_sequence if request.follow else 0
 
-    async def _before_the_last(self, journal: Journal, tests: list[Callable[[str], bool]], count: int) -> int:
+    async def _before_the_last(self, journal: Journal, wanted: Wanted, count: int) -> int:
         """The sequence after which the last ``count`` matching events stand."""
         until, found = journal.last_sequence, 0
         if count == 0:
@@ -115,27 +126,12 @@ class Feed:
             at = begin
             while at < until and (stored := await journal.read(at, until - at)):
                 at = stored[-1].sequence
-                matching += [one.sequence for one in stored if one.sequence <= until and _matches(tests, one)]
+                matching += [one.sequence for one in stored if one.sequence <= until and wanted(one)]
             if found + len(matching) >= count:
                 return matching[found - count] - 1
             found += len(matching)
             until = begin
         return journal.compacted_to
-
-    def _event(self, stored: StoredEvent) -> Event:
-        try:
-            data = {"boot_id": stored.boot_id, **_told(stored.data)}
-        except (ValueError, TypeError):  # damage that SQLite does not see
-            data = {"boot_id": stored.boot_id, "unreadable": stored.data}
-        return Event(
-            source=self._source,
-            epoch=stored.epoch,
-            sequence=stored.sequence,
-            kind=stored.kind,
-            label=stored.label,
-            at=stored.at,
-            data=data,
-        )
 
     def _gap(self, first: StoredEvent, since: int) -> Event:
         return Event(
@@ -153,6 +149,23 @@ def _counts_from_the_end(request: Request) -> bool:
     return request.count is not None and request.since is None and request.since_at is None
 
 
+def event_of(source: str, stored: StoredEvent) -> Event:
+    """A stored event as it is told; what damage made of one that SQLite did not see is told for what it is."""
+    try:
+        data = {"boot_id": stored.boot_id, **_told(stored.data)}
+    except (ValueError, TypeError):
+        data = {"boot_id": stored.boot_id, "unreadable": stored.data}
+    return Event(
+        source=source,
+        epoch=stored.epoch,
+        sequence=stored.sequence,
+        kind=stored.kind,
+        label=stored.label,
+        at=stored.at,
+        data=data,
+    )
+
+
 def _told(text: str) -> dict[str, Any]:
     """What an event says; a text that was changed on the disk is passed on for what it is."""
     try:
@@ -162,5 +175,9 @@ def _told(text: str) -> dict[str, Any]:
     return told if isinstance(told, dict) else {"damaged": text}
 
 
-def _matches(tests: list[Callable[[str], bool]], stored: StoredEvent) -> bool:
-    return not tests or (stored.label is not None and any(test(stored.label) for test in tests))
+def _wanted(request: Request) -> Wanted:
+    if request.kinds is not None:
+        chosen = Filter(request.patterns, request.kinds)
+        return lambda stored: chosen(stored.kind, stored.label)
+    tests = [compile_pattern(pattern) for pattern in request.patterns]
+    return lambda stored: not tests or (stored.label is not None and any(test(stored.label) for test in tests))

@@ -6,11 +6,9 @@ Refuses to know sockets and framing, and decides nothing about a job.
 import asyncio
 import json
 import os
-import time
 from collections import Counter
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any
 
 from relaunch import __version__
 from relaunch.core import supervision as core
@@ -19,24 +17,23 @@ from relaunch.errors import BadCall, BadSpec, NotRunning, Refused, RelaunchError
 from relaunch.labels import check_label, is_pattern
 from relaunch.launcher.alarm import boottime
 from relaunch.launcher.feed import Feed, Request
+from relaunch.launcher.job_status import status_of, word_of
 from relaunch.launcher.journal import Journal
 from relaunch.launcher.output import Outputs
+from relaunch.launcher.parameters import a_count, a_flag, a_text, an_object, take, texts, wall_time
 from relaunch.launcher.requests import Requests
 from relaunch.launcher.server import Streaming
 from relaunch.launcher.supervisor import Supervisor, root_of
 from relaunch.launcher.trees import Process, command_of, read_stat, send_signal
 from relaunch.model import JobSpec, JobStatus, Outcome, Wire, duration_s, signal_number
 
-# What SQLite takes for an integer.
-_COUNT_MAX = 2**63 - 1
 # Twice in an answer, and once behind a whole batch of events, it leaves room in a message for the rest.
 SPEC_BYTES_MAX = 1024 * 1024
-Parse = Callable[[object], Any]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Identity:
-    """What this launcher is: told by ``GetStatus``."""
+    """What this launcher is, and whom it tells: answered to ``GetStatus``."""
 
     host: str
     boot_id: str
@@ -44,36 +41,7 @@ class Identity:
     launcher_starts: int
     socket_path: str
     started_at: float
-
-
-def _texts(value: object) -> list[str]:
-    if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
-        raise BadCall("must be a list of texts")
-    return value
-
-
-def _text(value: object) -> str:
-    if not isinstance(value, str):
-        raise BadCall("must be a text")
-    return value
-
-
-def _flag(value: object) -> bool:
-    if not isinstance(value, bool):
-        raise BadCall("must be true or false")
-    return value
-
-
-def _count(value: object) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= _COUNT_MAX:
-        raise BadCall(f"must be a whole number from 0 to {_COUNT_MAX}")
-    return value
-
-
-def _object(value: object) -> Mapping[str, Any]:
-    if not isinstance(value, Mapping):
-        raise BadCall("must be an object")
-    return value
+    subscribers: Callable[[], list[Wire]]
 
 
 def _check_size(spec: JobSpec) -> None:
@@ -81,27 +49,6 @@ def _check_size(spec: JobSpec) -> None:
     size = len(json.dumps(spec.to_wire()))
     if size > SPEC_BYTES_MAX:
         raise BadSpec(f"{spec.label}: the spec has {size} bytes as JSON; at most {SPEC_BYTES_MAX} are taken")
-
-
-def take(parameters: Wire, required: Mapping[str, Parse], optional: Mapping[str, Parse]) -> list[Any]:
-    """The values of a call's parameters, the required ones first, None for an optional one that was not given.
-
-    Raises:
-        BadCall: One is missing, unknown or of a wrong type; the line names it.
-    """
-    unknown = set(parameters) - set(required) - set(optional)
-    if unknown:
-        raise BadCall(f"there is no parameter {min(unknown)!r}")
-    values = []
-    for name, parse in {**required, **optional}.items():
-        value = parameters.get(name)
-        if value is None and name in required:
-            raise BadCall(f"parameter {name!r} is missing")
-        try:
-            values.append(None if value is None else parse(value))
-        except (BadCall, BadSpec) as error:
-            raise type(error)(f"parameter {name!r} {error}") from None
-    return values
 
 
 class Handlers:
@@ -151,14 +98,14 @@ class Handlers:
 
     async def submit(self, parameters: Wire) -> Wire:
         """See ``Submit`` in the interface."""
-        (wire,) = take(parameters, {"spec": _object}, {})
+        (wire,) = take(parameters, {"spec": an_object}, {})
         spec = JobSpec.from_wire(wire)
         _check_size(spec)
         return {"job": self._status(await self._requests.submit(spec)).to_wire()}
 
     async def list_jobs(self, parameters: Wire) -> Wire:
         """See ``List`` in the interface."""
-        (patterns,) = take(parameters, {}, {"patterns": _texts})
+        (patterns,) = take(parameters, {}, {"patterns": texts})
         jobs = self._supervisor.jobs.select(patterns or [], all_when_none=True)
         return {"jobs": [self._status(job).to_wire() for job in jobs]}
 
@@ -177,7 +124,7 @@ class Handlers:
         """See ``GetStatus`` in the interface."""
         take(parameters, {}, {})
         own, journal = self._identity, self._journal
-        states = Counter(_word(job) for job in self._supervisor.jobs)
+        states = Counter(word_of(job) for job in self._supervisor.jobs)
         return {
             "status": {
                 "version": __version__,
@@ -199,13 +146,13 @@ class Handlers:
                     "set_aside": journal.set_aside,
                     "problem": journal.problem or self._outputs.problem,
                 },
-                "subscribers": [],
+                "subscribers": own.subscribers(),
             }
         }
 
     async def stop(self, parameters: Wire) -> Wire:
         """See ``Stop`` in the interface."""
-        patterns, name, timeout_s = take(parameters, {"patterns": _texts}, {"signal": _text, "timeout_s": duration_s})
+        patterns, name, timeout_s = take(parameters, {"patterns": texts}, {"signal": a_text, "timeout_s": duration_s})
         number = None if name is None else signal_number(name)
 
         async def stop(job: Job) -> Outcome:
@@ -217,7 +164,7 @@ class Handlers:
 
     async def restart(self, parameters: Wire) -> Wire:
         """See ``Restart`` in the interface."""
-        (patterns,) = take(parameters, {"patterns": _texts}, {})
+        (patterns,) = take(parameters, {"patterns": texts}, {})
 
         async def restart(job: Job) -> Outcome:
             after, begun = await self._requests.restart(job, self._ask(job, None, None, restart=True))
@@ -227,13 +174,13 @@ class Handlers:
 
     async def signal(self, parameters: Wire) -> Wire:
         """See ``Signal`` in the interface."""
-        patterns, name = take(parameters, {"patterns": _texts, "signal": _text}, {})
+        patterns, name = take(parameters, {"patterns": texts, "signal": a_text}, {})
         number = signal_number(name)
 
         async def send(job: Job) -> Outcome:
             state = job.state
             if not isinstance(state, core.Running | core.Stopping):
-                raise NotRunning(f"{job.spec.label} is not running ({_word(job)})")
+                raise NotRunning(f"{job.spec.label} is not running ({word_of(job)})")
             if not send_signal(Process(state.pid, state.ticks), number):
                 raise NotRunning(f"{job.spec.label}: process {state.pid} is ending or may not be signalled")
             return self._outcome(job, None)
@@ -242,14 +189,14 @@ class Handlers:
 
     async def wait(self, parameters: Wire) -> Wire:
         """See ``Wait`` in the interface."""
-        (patterns,) = take(parameters, {"patterns": _texts}, {})
+        (patterns,) = take(parameters, {"patterns": texts}, {})
         jobs = self._supervisor.jobs.select(patterns, all_when_none=False)
         ended = await asyncio.gather(*(self._requests.finished(job) for job in jobs))
         return {"jobs": [self._status(job).to_wire() for job in ended]}
 
     async def logs(self, parameters: Wire) -> AsyncGenerator[Wire]:
         """See ``Logs`` in the interface."""
-        label, lines, follow = take(parameters, {"label": check_label}, {"lines": _count, "follow": _flag})
+        label, lines, follow = take(parameters, {"label": check_label}, {"lines": a_count, "follow": a_flag})
         (job,) = self._supervisor.jobs.select([label], all_when_none=False)
 
         def finished() -> bool:
@@ -267,20 +214,30 @@ class Handlers:
     async def events(self, parameters: Wire) -> AsyncGenerator[Wire]:
         """See ``Events`` in the interface."""
         options = {
-            "patterns": _texts,
-            "since": _count,
+            "patterns": texts,
+            "since": a_count,
             "since_at": wall_time,
-            "count": _count,
-            "follow": _flag,
+            "count": a_count,
+            "follow": a_flag,
+            "kinds": texts,
+            "epoch": a_text,
         }
-        patterns, since, since_at, count, follow = take(parameters, {}, options)
-        request = Request(patterns=patterns or (), since=since, since_at=since_at, count=count, follow=bool(follow))
+        patterns, since, since_at, count, follow, kinds, epoch = take(parameters, {}, options)
+        request = Request(
+            patterns=patterns or (),
+            kinds=kinds,
+            since=since,
+            since_at=since_at,
+            count=count,
+            follow=bool(follow),
+            epoch=epoch,
+        )
         async for events in self._feed.read(self._journal, request):
             yield {"events": [event.to_wire() for event in events]}
 
     async def shutdown(self, parameters: Wire) -> Wire:
         """See ``Shutdown`` in the interface."""
-        (leave_jobs,) = take(parameters, {}, {"leave_jobs": _flag})
+        (leave_jobs,) = take(parameters, {}, {"leave_jobs": a_flag})
         survivors = await self._shutdown(leave_jobs=bool(leave_jobs))
         return {"survivors": [self._outcome(job, self._survived(job)).to_wire() for job in survivors]}
 
@@ -335,38 +292,4 @@ class Handlers:
         return Survived(f"{job.spec.label}: still there after KILL: {named or 'nothing any more; look again'}")
 
     def _status(self, job: Job) -> JobStatus:
-        state = job.state
-        running = isinstance(state, core.Running | core.Stopping)
-        return JobStatus(
-            label=job.spec.label,
-            state=_word(job),
-            id=job.id,
-            run=job.run,
-            restarts=job.restarts,
-            argv=job.spec.argv,
-            submitted_at=job.submitted_at,
-            pid=state.pid if isinstance(state, core.Running | core.Stopping) else None,
-            started_at=job.started_at,
-            uptime_s=round(time.time() - job.started_at, 3) if running and job.started_at else None,
-            retry_in_s=round(state.retry_at - boottime(), 3) if isinstance(state, core.Backoff) else None,
-            exit=job.exit,
-            output=self._outputs.path_of(job.spec),
-        )
-
-
-def wall_time(value: object) -> float:
-    """A wall time in seconds.
-
-    Raises:
-        BadCall: It is not a number, or not a time.
-    """
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 2**40:
-        raise BadCall("must be a time in seconds since the epoch")
-    return float(value)
-
-
-def _word(job: Job) -> str:
-    """The word for a job's state in the interface."""
-    if isinstance(job.state, core.Finished):
-        return "failed" if job.exit is not None and job.exit.reason == "start-failed" else "exited"
-    return type(job.state).__name__.lower()
+        return status_of(job, self._outputs.path_of(job.spec))

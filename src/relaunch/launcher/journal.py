@@ -1,4 +1,4 @@
-"""The journal: every event, and every job's document, on disk before anybody is told.
+"""The journal: every event, and the document of every job and subscription, on disk before anybody is told.
 
 SQLite in WAL mode with ``synchronous=NORMAL``: it survives the death of any process; what a power loss may take is told
 by the new boot id. Events and the documents that they lead to are one transaction. What is handed in during one turn of
@@ -60,6 +60,8 @@ class NewEvent:
         data: What it says; JSON-ready.
         at: Wall time, seconds since the epoch.
         more: Called on the writer's thread for further data, for what must be read from a disk. Must not raise.
+        more_at_once: Likewise, called on the loop where that has time for it; gives None where a disk is to be waited
+            for.
     """
 
     kind: str
@@ -67,6 +69,7 @@ class NewEvent:
     data: Wire
     at: float
     more: Callable[[], Wire] | None = None
+    more_at_once: Callable[[], Wire | None] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +91,7 @@ class Write:
 
     Attributes:
         events: Written in this order.
-        documents: Text by job id; None removes the job.
+        documents: Text by name; None removes the document. The name of a job's is its id; any other has a colon.
         done: Called on the loop when it is committed, or, if it may be refused, when it has failed with that error.
         refusable: Whether a failure is the caller's to handle; else it is tried until it succeeds.
         stalled: Called on the loop once, if it could not be committed at the first try.
@@ -184,7 +187,7 @@ class Journal:
             and len(writes) <= SMALL_WRITES_MAX
             and not self._syncs
             and time.monotonic() >= self._slow_until
-            and not any(event.more for write in writes for event in write.events)
+            and all(_is_complete(event) for write in writes for event in write.events)
         )
 
     async def settle(self) -> None:
@@ -200,6 +203,14 @@ class Journal:
             JournalFailed: The file cannot be read.
         """
         return await self._reading(self._read, after, count)
+
+    async def read_documents(self) -> tuple[str, int, dict[str, str]]:
+        """Epoch, last sequence and documents as one commit left them.
+
+        Raises:
+            JournalFailed: The file cannot be read.
+        """
+        return await self._reading(self._documents_now)
 
     async def sequence_at(self, at: float) -> int:
         """The sequence of the last event before this wall time; 0 where there is none.
@@ -241,6 +252,13 @@ class Journal:
     def size_bytes(self) -> int:
         """What the files of the journal take on disk."""
         return sum(size_bytes(self.path + suffix) for suffix in journal_file.SUFFIXES)
+
+    def _documents_now(self) -> tuple[str, int, dict[str, str]]:
+        with journal_file.reading(self.path) as connection:
+            connection.execute("BEGIN")
+            last = connection.execute("SELECT max(sequence) FROM events").fetchone()[0]
+            documents = dict(connection.execute("SELECT id, document FROM documents").fetchall())
+            return journal_file.get_epoch(connection), last or 0, documents
 
     def _read(self, after: int, count: int) -> list[StoredEvent]:
         found: list[StoredEvent] = []
@@ -335,11 +353,11 @@ class Journal:
             return self.problem
         self.problem = None
         for write in writes:
-            for job_id, text in write.documents.items():
+            for name, text in write.documents.items():
                 if text is None:
-                    self.documents.pop(job_id, None)
+                    self.documents.pop(name, None)
                 else:
-                    self.documents[job_id] = text
+                    self.documents[name] = text
         self._commits += 1
         if self._commits % CHECKPOINT_COMMITS == 0:
             self._reader.submit(self._checkpoint)
@@ -384,11 +402,11 @@ class Journal:
                 "INSERT INTO events VALUES (?, ?, ?, ?, ?, ?)",
                 [(e.sequence, e.kind, e.label, e.at, e.boot_id, e.data) for e in write.stored],
             )
-        for job_id, text in write.documents.items():
+        for name, text in write.documents.items():
             if text is None:
-                self._file.execute("DELETE FROM jobs WHERE id = ?", (job_id,))
+                self._file.execute("DELETE FROM documents WHERE id = ?", (name,))
             else:
-                journal_file.put_document(self._file, job_id, text)
+                journal_file.put_document(self._file, name, text)
 
     def _compact(self, sequence: int) -> int:
         """The last sequence that is gone, once this is committed."""
@@ -400,7 +418,7 @@ class Journal:
         return to
 
     def _start_anew(self, writes: list[Write], why: str) -> None:
-        """Replace a journal that was damaged or taken away by a new one that holds every job as it is known here.
+        """Replace a journal that was damaged or taken away by a new one that holds every document as it is known here.
 
         Raises:
             JournalFailed: It cannot be made; it is tried again with a later commit.
@@ -443,6 +461,18 @@ class Journal:
             stalled, write.stalled = write.stalled, None
             if stalled:
                 stalled()
+
+
+def _is_complete(event: NewEvent) -> bool:
+    """Whether there is nothing more to be read for it, now that it was tried."""
+    if event.more is None:
+        return True
+    more = event.more_at_once() if event.more_at_once else None
+    if more is None:
+        return False
+    event.data.update(more)
+    event.more = None
+    return True
 
 
 def _handed_in(writes: list[Write]) -> int:

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from relaunch.errors import JournalFailed
 
 APPLICATION_ID = 0x726C6E63
-VERSION = 1
+VERSION = 2
 SUFFIXES = ("", "-wal", "-shm")
 SCHEMA = f"""
 PRAGMA application_id = {APPLICATION_ID};
@@ -24,9 +24,13 @@ CREATE TABLE events (
     sequence INTEGER PRIMARY KEY, kind TEXT NOT NULL, label TEXT, at REAL NOT NULL, boot_id TEXT NOT NULL,
     data TEXT NOT NULL
 ) STRICT;
-CREATE TABLE jobs (id TEXT PRIMARY KEY, document TEXT NOT NULL, checksum INTEGER NOT NULL) STRICT;
+CREATE TABLE documents (id TEXT PRIMARY KEY, document TEXT NOT NULL, checksum INTEGER NOT NULL) STRICT;
 CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
 """
+
+
+# The first form knew of no documents but those of jobs.
+FROM_FORM_1 = f"ALTER TABLE jobs RENAME TO documents; PRAGMA user_version = {VERSION};"
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,12 +120,14 @@ def _open(path: str) -> Opened:
         application, version = (connection.execute(f"PRAGMA {name}").fetchone()[0] for name in _IDENTITY)
         if application != APPLICATION_ID:
             raise ValueError("it belongs to another program")
-        if version != VERSION:
+        if version not in (1, VERSION):
             raise ValueError(f"it has the form {version}; this version reads the form {VERSION}")
         _prepare(connection)  # only now, for this changes the file
         verdict = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
         if verdict != "ok":
             raise ValueError(str(verdict))
+        if version == 1:
+            connection.executescript(f"BEGIN; {FROM_FORM_1} COMMIT;")
         return _read(connection, path, None)
     except BaseException:
         connection.close()
@@ -156,22 +162,22 @@ def _read(connection: sqlite3.Connection, path: str, set_aside: str | None) -> O
 def _documents(connection: sqlite3.Connection) -> dict[str, str]:
     """Checked each by its own sum: SQLite notices a page that makes no sense, but not a text that was changed."""
     documents = {}
-    for job_id, document, known in connection.execute("SELECT id, document, checksum FROM jobs"):
-        if checksum(job_id, document) != known:
-            raise ValueError(f"the document of job {job_id!r} was changed")
-        documents[job_id] = document
+    for name, document, known in connection.execute("SELECT id, document, checksum FROM documents"):
+        if checksum(name, document) != known:
+            raise ValueError(f"the document {name!r} was changed")
+        documents[name] = document
     return documents
 
 
-def put_document(connection: sqlite3.Connection, job_id: str, document: str) -> None:
-    """Write a job's document."""
-    row = job_id, document, checksum(job_id, document)
-    connection.execute("INSERT OR REPLACE INTO jobs VALUES (?, ?, ?)", row)
+def put_document(connection: sqlite3.Connection, name: str, document: str) -> None:
+    """Write a document; its name is a job's id, or has a colon in it."""
+    row = name, document, checksum(name, document)
+    connection.execute("INSERT OR REPLACE INTO documents VALUES (?, ?, ?)", row)
 
 
-def checksum(job_id: str, document: str) -> int:
+def checksum(name: str, document: str) -> int:
     """What stands beside a document, to tell whether it is as it was written."""
-    return zlib.crc32(document.encode("utf-8", "surrogatepass"), zlib.crc32(job_id.encode("utf-8", "surrogatepass")))
+    return zlib.crc32(document.encode("utf-8", "surrogatepass"), zlib.crc32(name.encode("utf-8", "surrogatepass")))
 
 
 def put_meta(connection: sqlite3.Connection, name: str, value: str) -> None:

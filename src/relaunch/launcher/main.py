@@ -26,13 +26,17 @@ from relaunch.keeper.wire import Message
 from relaunch.launcher.alarm import boottime
 from relaunch.launcher.feed import Feed
 from relaunch.launcher.handlers import Handlers, Identity
-from relaunch.launcher.journal import Journal, NewEvent, Write
+from relaunch.launcher.journal import Journal, NewEvent, StoredEvent, Write
 from relaunch.launcher.keeper_link import KeeperLink
 from relaunch.launcher.kernel import die_with_parent
+from relaunch.launcher.outgoing import Speaker
 from relaunch.launcher.output import Outputs
 from relaunch.launcher.recovery import from_before_boot, recover
 from relaunch.launcher.requests import Requests
 from relaunch.launcher.server import CONNECTIONS_MAX, Server
+from relaunch.launcher.snapshot import Snapshots
+from relaunch.launcher.subscribing import Subscribing
+from relaunch.launcher.subscriptions import Subscriptions
 from relaunch.launcher.supervisor import Supervisor
 from relaunch.places import make_private
 
@@ -40,6 +44,8 @@ from relaunch.places import make_private
 REPLACED_STATUS = 75
 # Little that is made here refers to itself; the default of 700 has the collector take a tenth of the time.
 GC_ALLOCATIONS = 20_000
+# The document that holds the number of this run.
+RUN = "launcher:run"
 log = logging.getLogger("relaunch")
 
 
@@ -58,7 +64,9 @@ class Launcher:
         self._over: asyncio.Future[int] = loop.create_future()
         self._early: list[Message] = []
         self._link = KeeperLink(self._reported, self._keeper_lost)
-        self._feed = Feed(f"//{os.uname().nodename}/relaunch/{os.getuid()}")
+        self._source = f"//{os.uname().nodename}/relaunch/{os.getuid()}"
+        self._feed = Feed(self._source)
+        self._subscriptions: Subscriptions | None = None
         self._supervisor: Supervisor | None = None
         self._ending: asyncio.Task[list[Job]] | None = None
         self._up: asyncio.Future[Requests] = loop.create_future()
@@ -77,15 +85,21 @@ class Launcher:
         await self._link.open(self._options.keeper_fd)
         hello = await self._hello
         path = os.path.join(self._options.state, "journal.db")
-        journal = Journal(path, hello["boot_id"], self._feed.committed, self._link.flush)
+        journal = Journal(path, hello["boot_id"], self._committed, self._link.flush)
         outputs = Outputs(make_private(os.path.join(self._options.state, "output")))
-        supervisor = self._recover(hello, journal, outputs)
+        speaker = Speaker(source=self._source, boot_id=hello["boot_id"], run=_next_run(journal))
+        subscriptions = self._subscriptions = Subscriptions(journal, speaker, Snapshots(journal, outputs.path_of))
+        supervisor = self._recover(hello, journal, outputs, subscriptions)
         # Before the keeper is told ``up``: a launcher that follows this one relies on what recovery has found.
         await journal.settle()
-        server = self._serve(hello, journal, outputs, supervisor)
+        server = self._serve(hello, journal, outputs, supervisor, subscriptions)
         status = await self._over
         server.stop_accepting()
         self._feed.close()
+        if status == 0:
+            await subscriptions.finish()
+        else:
+            subscriptions.close()
         await server.close()
         await journal.close()
         outputs.close()
@@ -97,7 +111,12 @@ class Launcher:
         self._link.close()
         return status
 
-    def _recover(self, hello: Message, journal: Journal, outputs: Outputs) -> Supervisor:
+    def _committed(self, events: list[StoredEvent]) -> None:
+        self._feed.committed(events)
+        if self._subscriptions is not None:
+            self._subscriptions.committed(events)
+
+    def _recover(self, hello: Message, journal: Journal, outputs: Outputs, subscriptions: Subscriptions) -> Supervisor:
         supervisor = Supervisor(journal, self._link, hello["keeper_pid"], outputs, self._options.socket)
         started = {
             "pid": os.getpid(),
@@ -107,12 +126,14 @@ class Launcher:
         }
         kind = "launcher.started" if hello["launcher_starts"] == 1 else "launcher.restarted"
         same_boot = journal.previous_boot_id in (None, hello["boot_id"])
-        jobs, documents = _jobs(journal), {}
+        jobs = _jobs(journal)
+        # The run in one commit with its first event, and before anybody is told of it.
+        documents: dict[str, str | None] = {RUN: json.dumps({"run": subscriptions.speaker.run})}
         if not same_boot:
             jobs = [from_before_boot(job, boottime()) for job in jobs]
-            documents = {job.id: json.dumps(to_document(job)) for job in jobs}
-        # In one commit with the first event of this boot: who reads that one takes these for jobs of this boot.
-        journal.write(Write([_event(kind, started)], documents, lambda _: None))
+            # Likewise: who reads that event takes these for jobs of this boot.
+            documents |= {job.id: json.dumps(to_document(job)) for job in jobs}
+        journal.write(Write([_event(kind, started)], documents, lambda _: subscriptions.begin()))
         if journal.set_aside:
             log.warning("the journal could not be used and was set aside as %s", journal.set_aside)
             journal.write(Write([_event("journal.reset", {"set_aside": journal.set_aside})], {}, lambda _: None))
@@ -128,7 +149,14 @@ class Launcher:
         self._reported(self._early)
         return supervisor
 
-    def _serve(self, hello: Message, journal: Journal, outputs: Outputs, supervisor: Supervisor) -> Server:
+    def _serve(
+        self,
+        hello: Message,
+        journal: Journal,
+        outputs: Outputs,
+        supervisor: Supervisor,
+        subscriptions: Subscriptions,
+    ) -> Server:
         identity = Identity(
             host=os.uname().nodename,
             boot_id=hello["boot_id"],
@@ -136,10 +164,11 @@ class Launcher:
             launcher_starts=hello["launcher_starts"],
             socket_path=self._options.socket,
             started_at=self._started_at,
+            subscribers=subscriptions.to_wire,
         )
         requests = Requests(supervisor, journal)
         handlers = Handlers(supervisor, requests, journal, outputs, self._feed, identity, self._shutdown, self._replace)
-        server = Server(handlers.unary, handlers.streaming, __version__, places())
+        server = Server(handlers.unary | Subscribing(subscriptions).unary, handlers.streaming, __version__, places())
         server.start(socket.socket(fileno=self._options.listen_fd))
         self._server = server
         self._up.set_result(requests)
@@ -216,11 +245,22 @@ def _event(kind: str, data: dict[str, Any]) -> NewEvent:
 def _jobs(journal: Journal) -> list[Job]:
     jobs = []
     for job_id, text in journal.documents.items():
+        if ":" in job_id:  # no job's
+            continue
         try:
             jobs.append(from_document(json.loads(text)))
         except (AttributeError, KeyError, TypeError, ValueError, RelaunchError) as error:
             log.error("job %s cannot be read from the journal and is passed over: %r", job_id, error)
     return jobs
+
+
+def _next_run(journal: Journal) -> int:
+    """A number that no earlier launcher of this journal had, nor, by the clock, one of a journal that was lost."""
+    try:
+        last = int(json.loads(journal.documents.get(RUN, "{}")).get("run", 0))
+    except (AttributeError, TypeError, ValueError):
+        last = 0
+    return max(last + 1, int(time.time()))
 
 
 def tell_starter(fd: int | None, line: str) -> None:

@@ -95,6 +95,21 @@ class Outputs:
 
         return tail
 
+    def tail_at_hand(self, spec: JobSpec) -> Callable[[], Wire | None] | None:
+        """Like ``tail_of``, for the loop: a function that waits for no disk, and gives None where it would have to.
+
+        There is none where the lines are in a file that the user named: that may be anything, anywhere.
+        """
+        if spec.stdout is not None or spec.stderr is not None:
+            return None
+        path = self.path(spec.label)
+
+        def tail() -> Wire | None:
+            data = end_at_hand(path, TAIL_BYTES, spec.output_bytes_max)
+            return None if data is None else {"output_tail": _lines(data, TAIL_LINES)}
+
+        return tail
+
     def _watch_new(self) -> None:
         """Watch the files of jobs that have just started, now that those who waited for the start have their answer."""
         unwatched, self._unwatched = self._unwatched, set()
@@ -269,4 +284,32 @@ def last_lines(path: str, lines: int, bytes_max: int) -> list[str]:
         return []
     finally:
         os.close(fd)
+    return _lines(data, lines)
+
+
+def end_at_hand(path: str, bytes_max: int, size_max: int) -> bytes | None:
+    """The last bytes of a regular file.
+
+    Returns:
+        None where they are not all in memory, or where the file is over its bound and must be cut first.
+    """
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError:
+        return None
+    try:
+        found = os.fstat(fd)
+        if not stat.S_ISREG(found.st_mode) or found.st_size > size_max:
+            return None
+        data = bytearray(min(bytes_max, found.st_size))
+        # Some file systems cannot say whether they would wait (EOPNOTSUPP).
+        got = os.preadv(fd, [data], found.st_size - len(data), os.RWF_NOWAIT) if data else 0
+        return bytes(data) if got == len(data) else None
+    except OSError:
+        return None
+    finally:
+        os.close(fd)
+
+
+def _lines(data: bytes, lines: int) -> list[str]:
     return data.lstrip(b"\0").decode("utf-8", "backslashreplace").splitlines()[-lines:]

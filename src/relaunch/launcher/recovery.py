@@ -164,6 +164,8 @@ def _take_in(supervisor: Supervisor, link: KeeperLink, key: str, pid: int, ticks
     except (OSError, RelaunchError):
         return
     job_id, _, run = key.partition(".")
+    if ":" in job_id:  # what else stands in the journal has a name with a colon
+        return
     if supervisor.jobs.get(label) or not run.isdecimal() or not argv[0] or not is_ours(pid):
         return
     state = core.Running(pid, ticks, boottime())

@@ -180,11 +180,12 @@ class Supervisor:
             "argv": list(job.spec.argv),
             **record.data,
         }
-        more = None
+        event = NewEvent(f"job.{record.kind}", job.spec.label, data, time.time())
         if record.kind == "exited":
             data["started_at"] = job.started_at
-            more = self._outputs.tail_of(job.spec)
-        return NewEvent(f"job.{record.kind}", job.spec.label, data, time.time(), more)
+            event.more = self._outputs.tail_of(job.spec)
+            event.more_at_once = self._outputs.tail_at_hand(job.spec)
+        return event
 
     def _perform(self, job: Job, effects: tuple[core.Effect, ...]) -> None:
         for effect in effects:
