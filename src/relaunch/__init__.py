@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from relaunch.model import JobSpec as JobSpec
     from relaunch.model import JobStatus as JobStatus
     from relaunch.model import Outcome as Outcome
+    from relaunch.subscribing import Subscriber as Subscriber
+    from relaunch.subscribing import subscribe as subscribe
 
 __version__ = "0.1.0"
 
@@ -36,7 +38,9 @@ _HOMES = {
     "Outcome": "relaunch.model",
     "Process": "relaunch.client.connection",
     "RelaunchError": "relaunch.errors",
+    "Subscriber": "relaunch.subscribing",
     "connect": "relaunch.client.connection",
+    "subscribe": "relaunch.subscribing",
 }
 
 __all__ = [  # noqa: PLE0604 - the names are texts, in one table with their homes

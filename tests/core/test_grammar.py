@@ -71,7 +71,8 @@ def line_for(command: Command) -> list[str]:
     """A well-formed line that uses every option and argument of a command."""
     samples: dict[Callable[[str], object], str] = {
         values.text: "t", values.whole: "5", values.count: "5", values.seconds: "1.5", values.octal: "022",
-        values.size: "64K", values.assignment: "A=b",
+        values.size: "64K", values.assignment: "A=b", values.some: "5", values.some_seconds: "1.5",
+        values.suspicion: "1.5", values.transport: "tcp", values.some_or_transport: "tcp",
     }  # fmt: skip
     line = [command.name]
     for option in command.options:
@@ -154,6 +155,13 @@ def test_a_command_line_example_of_every_command_can_be_parsed() -> None:
         (values.seconds, ".5", 0.5),
         (values.assignment, "A==b", ("A", "=b")),
         (values.whole, "-5", -5),
+        (values.some, "1", 1),
+        (values.some_seconds, "0.1", 0.1),
+        (values.suspicion, "0.2", 0.2),
+        (values.suspicion, "3600", 3600.0),
+        (values.transport, "quic", "quic"),
+        (values.some_or_transport, "tcp", "tcp"),
+        (values.some_or_transport, "12", 12),
     ],
 )
 def test_values_are_read(read: object, text: str, value: object) -> None:
@@ -168,6 +176,8 @@ def test_values_are_read(read: object, text: str, value: object) -> None:
         (values.octal, "0o7"), (values.seconds, "nan"), (values.seconds, "-1"), (values.seconds, "."),
         (values.seconds, "1e3"), (values.seconds, "9" * 30), (values.assignment, "=b"), (values.assignment, "A"),
         (values.whole, "1_0"), (values.whole, "٣"), (values.whole, ""), (values.count, "-1"), (values.text, ""),
+        (values.some, "0"), (values.some_seconds, "0"), (values.suspicion, "0.19"), (values.suspicion, "3601"),
+        (values.transport, "udp"), (values.some_or_transport, "udp"), (values.some_or_transport, "0"),
     ],
 )  # fmt: off
 def test_values_that_cannot_be_meant_are_refused(read: object, text: str) -> None:

@@ -6,7 +6,20 @@ for each command). Imports next to nothing, since every command reads it.
 
 from __future__ import annotations
 
-from relaunch.cli.values import assignment, count, octal, seconds, size, text, whole
+from relaunch.cli.values import (
+    assignment,
+    count,
+    octal,
+    seconds,
+    size,
+    some,
+    some_or_transport,
+    some_seconds,
+    suspicion,
+    text,
+    transport,
+    whole,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -229,6 +242,51 @@ COMMANDS = [
             Option("--json", "", "one CloudEvents object on each line, for programs"),
         ],
         example="launch events -f --since 10m 'group/*'",
+    ),
+    Command(
+        "subscribe",
+        "tell of failures as they happen",
+        [
+            Option("-f --filter", "PATTERN", "only labels like this, a glob; may be repeated", repeats=True),
+            Option("--kind", "KIND", "only these kinds of events, a glob, or all; may be repeated", repeats=True),
+            Option("--since", "WHEN", "begin after a sequence number, or 10m, 2h or 1d ago, or at an ISO 8601 time"),
+            Option("--name", "NAME", "a subscription that lasts: the next of that name goes on where this one ended"),
+            Option(
+                "-n", "COUNT|TRANSPORT", "--count, or with tcp or quic --transport", some_or_transport, repeats=True
+            ),
+            Option("--count", "COUNT", "end after so many events", some),
+            Option("--timeout", "SECONDS", "end after so long: status 1 where fewer than COUNT came", some_seconds),
+            Option("--exec", "COMMAND", "run it for each event, with the event on its stdin, until it exits with 0"),
+            Option("--json", "", "one CloudEvents object on each line, for programs"),
+            Option("--serve", "", "listen, and have the launcher connect out to here"),
+            Option("-a --address", "ADDRESS", "where to listen: HOST:PORT, :PORT or HOST (:9000)"),
+            Option("--transport", "TRANSPORT", "quic, or tcp for TLS over TCP (quic)", transport),
+            Option("--suspect-after", "SECONDS", "suspect a host not heard for so long, 0.2 to 3600 (3)", suspicion),
+        ],
+        description=(
+            "Prints one line for each event until interrupted; the launcher may die meanwhile. Without --kind: how\n"
+            "jobs end, starts that fail, launchers that start or are lost, and what is believed of hosts. --address,\n"
+            "--transport and --suspect-after need --serve. A name that is known goes on where it was, whatever\n"
+            "--since says.\n\n"
+            "COMMAND is run by sh. It has the event as JSON on its stdin, and in its environment LAUNCH_EVENT_KIND,\n"
+            "_ID, _SOURCE, _HOST, _TIME, _LABEL, _REASON, _CODE, _SIGNAL, _PID, _MESSAGE and _REDELIVERED, each where\n"
+            "it applies. Where it fails, it is run again for the same event after 1 second, then 2, 4 ... 60: no\n"
+            "event is left out. Only what it has exited with 0 for counts as handled."
+        ),
+        example="launch subscribe -f 'group/*' --exec 'mail -s \"$LAUNCH_EVENT_LABEL\" ops'",
+    ),
+    Command(
+        "subscriptions",
+        "list those to whom the launcher delivers events",
+        [_JSON],
+        example="launch subscriptions",
+    ),
+    Command(
+        "unsubscribe",
+        "end subscriptions",
+        [Argument("ID", "+", "a subscription's id or name")],
+        description="A subscriber that goes on is told nothing more.",
+        example="launch unsubscribe pager",
     ),
     Command(
         "shutdown",

@@ -20,6 +20,7 @@ _PLAIN = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ01234567
 _COLOURS = {"running": "32", "failed": "31", "backoff": "33", "stopping": "33", "ending": "33"}
 _JOB_HEAD = ("LABEL", "STATE", "PID", "UPTIME", "RESTARTS", "LAST EXIT", "PROGRAM")
 _STATE_COLUMN = 1
+_SUBSCRIPTION_HEAD = ("ID", "NAME", "ADDRESS", "TRANSPORT", "STATE", "BEHIND", "FILTER", "LAST ERROR")
 
 
 def quote(word: str) -> str:
@@ -38,6 +39,11 @@ def _escaped(c: str) -> str:
     if c in "\n\t\r'\\":
         return {"\n": "\\n", "\t": "\\t", "\r": "\\r"}.get(c, "\\" + c)
     return f"\\x{ord(c):02x}" if ord(c) < 0x80 else f"\\u{ord(c):04x}" if ord(c) < 0x10000 else f"\\U{ord(c):08x}"
+
+
+def plain(text: str) -> str:
+    """A text that is one line, and does nothing to any terminal."""
+    return text if text.isprintable() else "".join(c if c.isprintable() else _escaped(c) for c in text)
 
 
 def command_line(argv: Iterable[str]) -> str:
@@ -110,6 +116,39 @@ def _row(job: Wire) -> tuple[str, ...]:
         end(job.get("exit")),
         command_line(job["argv"]),
     )
+
+
+def subscriptions_table(subscriptions: Sequence[Wire]) -> str:
+    """Subscriptions, one on a line under a head."""
+    rows = [_subscription_row(one) for one in subscriptions]
+    widths = [max(map(len, column)) for column in zip(_SUBSCRIPTION_HEAD, *rows, strict=True)]
+    lines = [
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() + "\n"
+        for row in (_SUBSCRIPTION_HEAD, *rows)
+    ]
+    return "".join(lines)
+
+
+def _subscription_row(one: Wire) -> tuple[str, ...]:
+    chosen = [*one["patterns"], *(f"kind={kind}" for kind in one["kinds"])]
+    cells = (
+        one["id"],
+        one.get("name") or "-",
+        one["address"],
+        one["transport"],
+        subscription_state(one),
+        "-" if one.get("behind") is None else str(one["behind"]),
+        " ".join(chosen) or "-",
+        one.get("error") or "-",
+    )
+    return tuple(plain(str(cell)) for cell in cells)
+
+
+def subscription_state(one: Wire) -> str:
+    """A subscription's state in few words: ``connected``, ``connecting, not reached for 5m12s``."""
+    if one["state"] != "connected" and one.get("unreachable_s"):
+        return f"{one['state']}, not reached for {length(one['unreachable_s'])}"
+    return str(one["state"])
 
 
 def facts(pairs: Iterable[tuple[str, object]]) -> str:

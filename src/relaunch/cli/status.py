@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from relaunch.cli.output import write
-from relaunch.cli.render import command_line, end, facts, length, moment, state
+from relaunch.cli.render import command_line, end, facts, length, moment, state, subscription_state
 from relaunch.client.calls import describe, get_status
 from relaunch.client.quick import Client
 
@@ -51,9 +51,15 @@ def _launcher(status: Wire) -> str:
             ("sequence", f"{journal['epoch']}/{journal['last_sequence']}{compacted}"),
             ("set aside", journal.get("set_aside")),
             ("problem", journal.get("problem")),
-            ("subscribers", len(status["subscribers"])),
+            ("subscribers", None if status["subscribers"] else "none"),
+            *(("subscriber", _subscriber(one)) for one in status["subscribers"]),
         ]
     )
+
+
+def _subscriber(one: Wire) -> str:
+    behind = f", {one['behind']} behind" if one.get("behind") else ""
+    return f"{one.get('name') or one['id']} at {one['transport']} {one['address']}, {subscription_state(one)}{behind}"
 
 
 def _job(job: Wire, spec: Wire, processes: list[Wire]) -> str:

@@ -5,6 +5,8 @@ bounds of a job's spec, which the launcher checks.
 """
 
 DURATION_S_MAX = 10 * 365 * 86400
+TRANSPORTS = ("quic", "tcp")
+SUSPECT_AFTER_S_MIN, SUSPECT_AFTER_S_MAX = 0.2, 3600.0
 _SIZES = {"K": 2**10, "M": 2**20, "G": 2**30}
 
 
@@ -37,6 +39,46 @@ def seconds(given: str) -> float:
     if not (digits.isascii() and digits.isdecimal()) or float(given) > DURATION_S_MAX:
         raise ValueError(f"{given!r} is not a number of seconds from 0 to ten years")
     return float(given)
+
+
+def some(given: str) -> int:
+    """How many of something, at least one."""
+    number = count(given)
+    if number == 0:
+        raise ValueError("0 is none at all; give 1 or more")
+    return number
+
+
+def some_seconds(given: str) -> float:
+    """A length of time in seconds that is not nothing."""
+    length_s = seconds(given)
+    if length_s == 0:
+        raise ValueError("0 seconds is no time at all; give more")
+    return length_s
+
+
+def suspicion(given: str) -> float:
+    """The length of a silence in seconds, after which a host is suspected."""
+    length_s = seconds(given)
+    if not SUSPECT_AFTER_S_MIN <= length_s <= SUSPECT_AFTER_S_MAX:
+        raise ValueError(f"{given!r} is not from {SUSPECT_AFTER_S_MIN} to {SUSPECT_AFTER_S_MAX:g} seconds")
+    return length_s
+
+
+def transport(given: str) -> str:
+    """How events travel."""
+    if given not in TRANSPORTS:
+        raise ValueError(f"{given!r} is no transport; there are {' and '.join(TRANSPORTS)}")
+    return given
+
+
+def some_or_transport(given: str) -> int | str:
+    """How many, or how events travel: ``5`` or ``tcp``."""
+    if given in TRANSPORTS:
+        return given
+    if given[:1].isdecimal():
+        return some(given)
+    raise ValueError(f"{given!r} is neither a number of events nor a transport ({', '.join(TRANSPORTS)})")
 
 
 def octal(given: str) -> int:

@@ -1,0 +1,216 @@
+"""``launch subscribe``: tells of failures as they happen, until it is interrupted.
+
+Knows what is done with each event: it is shown, a command is run for it, and then it counts as handled. Refuses to know
+where events come from (``relaunch.subscribing``).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import select
+import signal
+import time
+
+from relaunch.cli.executing import Executor
+from relaunch.cli.output import STDERR, STDOUT, OutputFailed, encoded, say, write_bytes
+from relaunch.cli.since import parse_since
+from relaunch.cli.telling import Lines
+from relaunch.cli.values import TRANSPORTS
+from relaunch.client.quick import encode
+from relaunch.errors import OutcomeUnknown, Usage
+from relaunch.subscribing import Subscriber, subscribe
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from relaunch.cli.grammar import Arguments
+    from relaunch.event import Event
+
+TOO_FEW = 1
+_ENDING_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_SERVE_ONLY = ("address", "transport", "suspect_after")
+_TOGETHER_WITHIN_S = 0.5
+_DEFAULT_ADDRESS = ":9000"
+
+
+def run(arguments: Arguments) -> int:
+    """Tell of events until the count or the time is reached, or a signal ends it."""
+    _settle(arguments)
+    _open_streams()
+    subscriber = _subscriber(arguments)
+    logging.basicConfig(handlers=[_Said()])
+    # A command of ours and the launcher's socket are pipes too, whose ends are no reason to die silently.
+    signal.signal(signal.SIGPIPE, signal.SIG_IGN)
+    try:
+        return asyncio.run(_until_ended(subscriber, arguments))
+    except OutputFailed as error:
+        if isinstance(error.__cause__, BrokenPipeError):
+            signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+            os.kill(os.getpid(), signal.SIGPIPE)
+        raise
+
+
+def _settle(arguments: Arguments) -> None:
+    """Join what can be said in two ways, and refuse what would be ignored."""
+    for value in arguments["n"]:
+        name = "transport" if value in TRANSPORTS else "count"
+        if arguments[name] not in (None, value):
+            raise Usage(f"subscribe: {name} is said to be {arguments[name]} and {value}; see: launch subscribe --help")
+        arguments[name] = value
+    if not arguments["serve"]:
+        for name in _SERVE_ONLY:
+            if arguments[name] is not None:
+                flag = f"--{name.replace('_', '-')}"
+                raise Usage(f"subscribe: {flag} means nothing without --serve; see: launch subscribe --help")
+
+
+def _open_streams() -> None:
+    """Have no socket become a standard stream, even where one was closed.
+
+    Raises:
+        OutputFailed: There is no standard output.
+    """
+    for stream in (0, STDOUT, STDERR):
+        try:
+            os.fstat(stream)
+        except OSError as error:
+            if stream == STDOUT:
+                raise OutputFailed(f"standard output cannot be written: {error.strerror}") from error
+            os.open("/dev/null", os.O_RDWR)
+
+
+def _subscriber(arguments: Arguments) -> Subscriber:
+    since, since_at = parse_since("subscribe", arguments["since"], time.time())
+    return subscribe(
+        *arguments["filter"],
+        kinds=arguments["kind"],
+        name=arguments["name"],
+        since=since,
+        since_at=since_at,
+        serve=(arguments["address"] or _DEFAULT_ADDRESS) if arguments["serve"] else None,
+        transport=arguments["transport"],
+        suspect_after_s=arguments["suspect_after"],
+    )
+
+
+async def _until_ended(subscriber: Subscriber, arguments: Arguments) -> int:
+    task = asyncio.create_task(_session(subscriber, arguments))
+    loop = asyncio.get_running_loop()
+    ended = asyncio.Event()
+    for number in _ENDING_SIGNALS:
+        if signal.getsignal(number) != signal.SIG_IGN:  # as by nohup, or by `&` in a script
+            loop.add_signal_handler(number, ended.set)
+    waiting = asyncio.create_task(ended.wait())
+    await asyncio.wait({task, waiting}, timeout=arguments["timeout"], return_when=asyncio.FIRST_COMPLETED)
+    for number in _ENDING_SIGNALS:
+        loop.remove_signal_handler(number)  # the next one ends it at once
+    waiting.cancel()
+    if task.done():
+        return task.result()
+    entered = subscriber.entered
+    task.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await task
+    if ended.is_set():
+        return 0
+    if not entered:
+        raise OutcomeUnknown(f"the launcher has not answered within {arguments['timeout']:g} s")
+    return TOO_FEW if arguments["count"] is not None else 0
+
+
+async def _session(subscriber: Subscriber, arguments: Arguments) -> int:
+    executor = Executor(arguments["exec"]) if arguments["exec"] is not None else None
+    shown = _Shown(as_json=arguments["json"])
+    async with subscriber as events:
+        say(events.described)
+        handling = asyncio.create_task(_handle(events, shown, executor, arguments["count"]))
+        try:
+            await asyncio.wait({handling})
+            handling.result()
+        finally:
+            await _end(handling, executor)
+    return 0
+
+
+async def _end(handling: asyncio.Task[None], executor: Executor | None) -> None:
+    """Let a command that runs finish, and what it did count."""
+    if executor is not None and executor.busy:
+        executor.end()
+        await asyncio.wait({handling})
+    handling.cancel()
+    await asyncio.wait({handling})
+
+
+async def _handle(events: Subscriber, shown: _Shown, executor: Executor | None, count: int | None) -> None:
+    """Show events and run the command for each; what has been handled is acknowledged."""
+    handled = 0
+    async for event in events:
+        await shown.take(event)
+        if executor is not None and not await executor.handle(event):
+            break
+        await events.ack()
+        handled += 1
+        if handled == count or (executor is not None and executor.ended):
+            break
+    await shown.rest()
+
+
+class _Shown:
+    """Standard output, which may be a terminal that is halted or a pipe that is full: others go on meanwhile."""
+
+    def __init__(self, *, as_json: bool) -> None:
+        self._lines = None if as_json else Lines()
+        self._writing = asyncio.Lock()
+        self._later: asyncio.Task[None] | None = None
+
+    async def take(self, event: Event) -> None:
+        """Show an event."""
+        if self._lines is None:
+            await self._write(encode(event.to_wire()) + "\n")
+            return
+        await self._write(self._lines.take(event))
+        if self._lines.waiting and (self._later is None or self._later.done()):
+            self._later = asyncio.create_task(self._soon())
+
+    async def rest(self) -> None:
+        """Show what waits for others that were to come with it."""
+        if self._lines is not None:
+            await self._write(self._lines.rest())
+
+    async def _soon(self) -> None:
+        await asyncio.sleep(_TOGETHER_WITHIN_S)
+        with contextlib.suppress(OutputFailed):  # the next event finds the same
+            await self.rest()
+
+    async def _write(self, text: str) -> None:
+        data = encoded(text)
+        async with self._writing:
+            for start in range(0, len(data), select.PIPE_BUF):
+                # So much at once never blocks where there is room.
+                await _room()
+                write_bytes(data[start : start + select.PIPE_BUF])
+
+
+class _Said(logging.Handler):
+    """What is logged, in lines as a command's."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """See ``logging.Handler``."""
+        say(record.getMessage())
+
+
+async def _room() -> None:
+    """Return when standard output takes more, or has failed."""
+    look = select.poll()
+    look.register(STDOUT, select.POLLOUT)
+    if look.poll(0):
+        return
+    loop = asyncio.get_running_loop()
+    room = asyncio.Event()
+    loop.add_writer(STDOUT, room.set)
+    try:
+        await room.wait()
+    finally:
+        loop.remove_writer(STDOUT)
