@@ -295,6 +295,13 @@ COMMANDS = [
         example="launch shutdown",
     ),
     Command(
+        "bridge",
+        "join standard input and output with the launcher's socket",
+        [],
+        description="What a client on another host starts over ssh. Says in one message where it is, or why it cannot.",
+        example="ssh HOST launch bridge",
+    ),
+    Command(
         "completion",
         "print a completion script",
         [Argument("SHELL", "", "bash, zsh or fish", choices=("bash", "zsh", "fish"))],

@@ -101,6 +101,27 @@ def _above_streams() -> _socket.socket:
     return made
 
 
+def connected(path: str | None = None) -> tuple[_socket.socket, str]:
+    """A launcher's socket, connected, and where it is.
+
+    Args:
+        path: Where; None means this user's own.
+
+    Raises:
+        NoLauncher: Nobody listens there.
+        BadPlace: The socket's directory is not to be trusted.
+        NotPermitted: The launcher is another user's.
+    """
+    path = trusted_path(path)
+    made = _above_streams()
+    try:
+        made.connect(path)
+    except OSError as error:
+        raise connect_failed(error, path) from None
+    check_peer(made, path)
+    return made, path
+
+
 class Client:
     """One connection to a launcher.
 
@@ -114,14 +135,8 @@ class Client:
     """
 
     def __init__(self, path: str | None = None) -> None:
-        self.path = trusted_path(path)
-        self._socket = _above_streams()
         self._received = b""
-        try:
-            self._socket.connect(self.path)
-        except OSError as error:
-            raise connect_failed(error, self.path) from None
-        check_peer(self._socket, self.path)
+        self._socket, self.path = connected(path)
 
     def close(self) -> None:
         """End the connection."""
