@@ -30,6 +30,11 @@ class Credentials:
         return hashlib.sha256(ssl.PEM_cert_to_DER_cert(self.certificate.decode("ascii"))).hexdigest()
 
 
+def fingerprint_of(certificate: x509.Certificate) -> str:
+    """SHA-256 of a certificate that a library has parsed."""
+    return certificate.fingerprint(hashes.SHA256()).hex()
+
+
 def make_credentials() -> Credentials:
     """A new key on P-256, and a certificate for it that does not run out."""
     key = ec.generate_private_key(ec.SECP256R1())
