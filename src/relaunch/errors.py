@@ -19,8 +19,15 @@
     │   ├── BadPattern
     │   ├── BadSpec
     │   ├── BadSignal
+    │   ├── BadHost
     │   └── BadCall
     └── Unreachable                3   nobody answered, or the answer was lost
+        ├── HostUnreachable
+        ├── HostKeyRefused
+        ├── NotAuthenticated
+        ├── TimedOut
+        ├── NotInstalled
+        ├── OtherVersion
         ├── NoLauncher
         ├── BadPlace
         ├── OutcomeUnknown
@@ -138,6 +145,10 @@ class BadSignal(Usage):
     """No signal has this name or number."""
 
 
+class BadHost(Usage):
+    """The name is none that a host can have, or ssh or a shell could take it for something else."""
+
+
 class BadCall(Usage):
     """The method's parameters are not those of the interface."""
 
@@ -146,6 +157,30 @@ class Unreachable(RelaunchError):
     """Nobody answered, or the answer was lost on its way."""
 
     exit_status = 3
+
+
+class HostUnreachable(Unreachable):
+    """There is no connection to the host: no such name, no way there, nobody listens, or it hung up."""
+
+
+class HostKeyRefused(Unreachable):
+    """The host's key is not known, or is another one than it was."""
+
+
+class NotAuthenticated(Unreachable):
+    """The host did not accept the user, or would have to be told something that nobody was there to type."""
+
+
+class TimedOut(Unreachable):
+    """The host did not answer in time, and nothing was asked of it."""
+
+
+class NotInstalled(Unreachable):
+    """The host's login shell finds no ``launch``."""
+
+
+class OtherVersion(Unreachable):
+    """The host's ``launch`` is of a version that cannot be talked to."""
 
 
 class NoLauncher(Unreachable):

@@ -49,10 +49,12 @@ class _Replies:
 
 
 class Channel(asyncio.Protocol):
-    """One connection. Made by ``Channel.open``; of no more use once ``closed`` is true."""
+    """One connection. Made by ``Channel.open`` or ``Channel.over``; of no more use once ``closed`` is true."""
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, host: str = "") -> None:
         self._path = path
+        self._host = host
+        self._retired = False
         self._decoder = Decoder(ANSWER_BYTES_MAX)
         self._calls: deque[_Replies] = deque()
         self._transport: asyncio.Transport | None = None
@@ -61,11 +63,12 @@ class Channel(asyncio.Protocol):
         self._writable.set()
 
     @classmethod
-    async def open(cls, path: str | None = None) -> "Channel":
+    async def open(cls, path: str | None = None, *, host: str = "") -> "Channel":
         """Connect.
 
         Args:
             path: The launcher's socket; None means this user's own.
+            host: The host that the socket leads to; empty for this one.
 
         Raises:
             NoLauncher: Nobody listens there.
@@ -75,7 +78,7 @@ class Channel(asyncio.Protocol):
         path = trusted_path(path)
         loop = asyncio.get_running_loop()
         try:
-            transport, channel = await loop.create_unix_connection(lambda: cls(path), path)
+            transport, channel = await loop.create_unix_connection(lambda: cls(path, host), path)
         except OSError as error:
             raise connect_failed(error, path) from None
         try:
@@ -86,10 +89,31 @@ class Channel(asyncio.Protocol):
             raise
         return channel
 
+    @classmethod
+    async def over(cls, sock: socket.socket, *, path: str, host: str, received: bytes = b"") -> "Channel":
+        """Use a stream that somebody else has connected to a launcher, and trusts.
+
+        Args:
+            sock: The stream; the channel's from now on.
+            path: Where the launcher's socket is on its host, for messages.
+            host: The launcher's host.
+            received: What has been read from the stream already.
+        """
+        _, channel = await asyncio.get_running_loop().create_unix_connection(lambda: cls(path, host), sock=sock)
+        if received:
+            channel.data_received(received)
+        return channel
+
     @property
     def closed(self) -> bool:
-        """Whether the connection has ended."""
-        return self._transport is None or self._transport.is_closing()
+        """Whether the connection has ended, or takes no more calls."""
+        return self._retired or self._transport is None or self._transport.is_closing()
+
+    def retire(self) -> None:
+        """Take no more calls; end the connection once those that were made are answered."""
+        self._retired = True
+        if not self._calls:
+            self.close()
 
     def close(self) -> None:
         """End the connection; calls that have no answer yet fail with ``OutcomeUnknown``."""
@@ -129,11 +153,15 @@ class Channel(asyncio.Protocol):
             raise BadCall(f"the request has {len(data)} bytes; at most {MESSAGE_BYTES_MAX} are taken")
         await self._writable.wait()
         if self._transport is None or self._transport.is_closing():
-            raise OutcomeUnknown(f"the connection to the launcher at {self._path} has ended; nothing was sent")
+            raise self._ended()
         replies = _Replies(call)
         self._calls.append(replies)
         self._transport.write(data)
         return replies
+
+    def _ended(self) -> RelaunchError:
+        where = f"{self._host}:{self._path}" if self._host else self._path
+        return OutcomeUnknown(f"the connection to the launcher at {where} has ended; nothing was sent")
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Called by asyncio."""
@@ -156,6 +184,8 @@ class Channel(asyncio.Protocol):
         if reply.get("continues") is not True:
             replies.complete = True
             self._calls.popleft()
+            if self._retired and not self._calls:
+                self.close()
         elif len(replies.arrived) >= BEHIND_MAX and not self._paused and self._transport is not None:
             self._paused = True
             self._transport.pause_reading()
@@ -177,6 +207,6 @@ class Channel(asyncio.Protocol):
 
     def _fail(self, error: RelaunchError | None) -> None:
         for replies in self._calls:
-            replies.failure = error or lost(replies.call)
+            replies.failure = error or lost(replies.call, self._host)
             replies.changed()
         self._calls.clear()

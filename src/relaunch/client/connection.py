@@ -305,14 +305,14 @@ class Connection:
     async def _ask(self, call: Call) -> Any:
         if not call.slow:
             return await (await self._channel()).ask(call)
-        channel = await Channel.open(self._path)
+        channel = await self._open()
         try:
             return await channel.ask(call)
         finally:
             channel.close()
 
     async def _stream(self, call: Call) -> AsyncGenerator[Any, None]:
-        channel = await Channel.open(self._path)
+        channel = await self._open()
         try:
             async for answer in channel.stream(call):
                 yield answer
@@ -323,8 +323,12 @@ class Connection:
         if self._shared is None or self._shared.closed:
             async with self._opening:
                 if self._shared is None or self._shared.closed:
-                    self._shared = await Channel.open(self._path)
+                    self._shared = await self._open()
         return self._shared
+
+    async def _open(self) -> Channel:
+        """Connect once more; how, is what a launcher on another host differs in."""
+        return await Channel.open(self._path)
 
 
 def _outcomes(wire: Iterable[Mapping[str, Any]]) -> Outcomes:

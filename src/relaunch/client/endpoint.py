@@ -80,11 +80,16 @@ def connect_failed(error: OSError, path: str) -> RelaunchError:
     return BadPlace(f"socket {path}: {error.strerror or error}")
 
 
-def lost(call: Call) -> RelaunchError:
-    """The error for a connection that ended between a call and its answer."""
+def lost(call: Call, host: str = "") -> RelaunchError:
+    """The error for a connection that ended between a call and its answer.
+
+    Args:
+        call: What was asked.
+        host: The host it was asked of; empty for this one.
+    """
     name = call.method.rpartition(".")[2]
+    what = f"the connection to {host} was lost" if host else "the launcher went away"
     if not call.changes:
-        return OutcomeUnknown(f"the launcher went away before it had answered {name}; ask again")
-    return OutcomeUnknown(
-        f"the launcher went away before it answered {name}: whether it was done is unknown; look with: launch list"
-    )
+        return OutcomeUnknown(f"{what} before it had answered {name}; ask again")
+    look = f"ssh {host} launch list" if host else "launch list"
+    return OutcomeUnknown(f"{what} before it answered {name}: whether it was done is unknown; look with: {look}")
