@@ -29,7 +29,7 @@ SUBSCRIPTIONS_MAX = 1_000
 KEEP_S = 5.0
 # How long a shutdown waits for the last events to be handled, and then for farewells to leave.
 FINISH_S = 5.0
-FAREWELL_S = 0.5
+FAREWELL_S = 0.25
 _PREFIX = "subscription:"
 _dump = json.JSONEncoder(separators=(",", ":")).encode
 log = logging.getLogger("relaunch")
