@@ -26,6 +26,8 @@ class Event:
         at: Wall time, seconds since the epoch.
         data: All there is to say of it; holds ``label`` and ``boot_id`` too.
         redelivered: Whether the application may have handled it already, in a life before this one.
+        mark: What it is where no journal holds it: ``gap``, ``reset`` and ``snapshot`` stand at a place of a journal,
+            ``watch`` counts what one life of a subscriber, its ``epoch``, came to believe. Empty for a journal's event.
     """
 
     source: str
@@ -36,16 +38,18 @@ class Event:
     at: float
     data: Mapping[str, Any]
     redelivered: bool = False
+    mark: str = ""
 
     @property
     def id(self) -> str:
         """Unique within the source."""
-        return f"{self.epoch}/{self.sequence}"
+        return f"{self.epoch}/{self.sequence}/{self.mark}" if self.mark else f"{self.epoch}/{self.sequence}"
 
     @classmethod
     def from_wire(cls, wire: Wire) -> Self:
         """From a CloudEvent."""
-        epoch, _, sequence = wire["id"].partition("/")
+        epoch, _, rest = wire["id"].partition("/")
+        sequence, _, mark = rest.partition("/")
         return cls(
             source=wire["source"],
             epoch=epoch,
@@ -55,6 +59,7 @@ class Event:
             at=datetime.fromisoformat(wire["time"]).timestamp(),
             data=wire["data"],
             redelivered=wire.get("redelivered") is True,
+            mark=mark,
         )
 
     def to_wire(self) -> Wire:

@@ -66,8 +66,8 @@ def read_cursor(wire: object) -> Cursor:
     if not isinstance(wire, Mapping):
         raise ProtocolBroken("a cursor must be an object")
     epoch = wire.get("epoch")
-    if not isinstance(epoch, str) or not 0 < len(epoch) <= EPOCH_CHARS_MAX:
-        raise ProtocolBroken("a cursor needs an epoch")
+    if not isinstance(epoch, str) or len(epoch) > EPOCH_CHARS_MAX or not (epoch.isascii() and epoch.isalnum()):
+        raise ProtocolBroken("a cursor needs an epoch of letters and digits")
     return Cursor(epoch, read_sequence(wire.get("sequence")))
 
 

@@ -1,0 +1,266 @@
+"""The file of a durable subscription: SQLite, one for each name, locked while a subscriber uses it.
+
+WAL mode with ``synchronous=NORMAL``: what has been committed survives the death of any process; after a power loss the
+last of it may be missing, and comes again. A file that is damaged or foreign is renamed, never deleted. A commit is
+made at once, on the caller's thread: it is an append to the page cache. What waits for the disk, a checkpoint and the
+first commit after it, is done on a thread of its own, and commits wait for that. Refuses to know what a cursor is good
+for.
+"""
+
+import asyncio
+import contextlib
+import fcntl
+import logging
+import os
+import re
+import secrets
+import sqlite3
+import stat
+import time
+from collections.abc import Callable, Collection, Iterator
+from typing import Self
+
+from relaunch.core.delivery import Cursor
+from relaunch.errors import BadPlace, Refused
+from relaunch.places import make_private, state_directory
+from relaunch.subscriber.account import Account
+from relaunch.transport.certificate import Credentials, make_credentials
+
+APPLICATION_ID = 0x726C6E73
+VERSION = 1
+CHECKPOINT_COMMITS = 1_000
+SUFFIXES = ("", "-wal", "-shm")
+SCHEMA = f"""
+PRAGMA application_id = {APPLICATION_ID};
+PRAGMA user_version = {VERSION};
+CREATE TABLE credentials (certificate BLOB NOT NULL, key BLOB NOT NULL) STRICT;
+CREATE TABLE accounts (
+    key TEXT PRIMARY KEY, id TEXT NOT NULL, secret TEXT NOT NULL, source TEXT, epoch TEXT, sequence INTEGER,
+    in_doubt INTEGER NOT NULL
+) STRICT;
+"""
+_PID_BYTES_MAX = 32
+_DAMAGE = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_FORMAT, sqlite3.SQLITE_ERROR)
+log = logging.getLogger("relaunch")
+
+
+class FileStore:
+    """See ``account.Store``. Made by ``FileStore.open``, used on one thread."""
+
+    durable = True
+
+    def __init__(self, name: str, connection: sqlite3.Connection, lock: int) -> None:
+        self.accounts: dict[str, Account] = {}
+        self._name = name
+        self._connection = connection
+        self._lock = lock
+        self._commits = 0
+        self._checkpoint: asyncio.Future[None] | None = None
+        self._free: list[Callable[[], None]] = []
+        certificate, key = connection.execute("SELECT certificate, key FROM credentials").fetchone()
+        self.credentials = Credentials(certificate, key)
+        _ = self.credentials.fingerprint  # raises ValueError where it is none
+        for row in connection.execute("SELECT key, id, secret, source, epoch, sequence, in_doubt FROM accounts"):
+            account = _account(*row)
+            self.accounts[account.key] = account
+        # Until an orderly end says otherwise.
+        connection.execute("UPDATE accounts SET in_doubt = 1")
+
+    @classmethod
+    def open(cls, name: str) -> Self:
+        """The file of that name, a new one where there is none or where it is no sound one of ours. Waits for the disk.
+
+        Raises:
+            Refused: Another subscriber uses it, or not even a new one can be made.
+            BadPlace: The directory must not be trusted.
+        """
+        directory = make_private(os.path.join(make_private(state_directory()), "subscribers"))
+        path = os.path.join(directory, f"{name}.db")
+        lock = _take_lock(os.path.join(directory, f"{name}.lock"), name)
+        try:
+            return cls._open(name, path, lock)
+        except BaseException:
+            os.close(lock)
+            raise
+
+    @classmethod
+    def _open(cls, name: str, path: str, lock: int) -> Self:
+        try:
+            if os.path.lexists(path):
+                try:
+                    return cls._found(name, _open(path), lock)
+                except (sqlite3.DatabaseError, ValueError, TypeError) as error:
+                    if isinstance(error, sqlite3.OperationalError) and not _is_damage(error):
+                        raise
+                    aside = _set_aside(path)
+                    log.warning("subscription %s begins anew, for its file was set aside as %s: %s", name, aside, error)
+            return cls._found(name, _new(path), lock)
+        except (sqlite3.Error, OSError) as error:
+            raise Refused(f"subscription {name} cannot be kept in {path}: {error}") from None
+
+    @classmethod
+    def _found(cls, name: str, connection: sqlite3.Connection, lock: int) -> Self:
+        try:
+            return cls(name, connection, lock)
+        except BaseException:
+            connection.close()
+            raise
+
+    def add(self, account: Account) -> None:
+        """See ``account.Store``."""
+        at = account.cursor
+        row = (account.key, account.id, account.secret, account.source, at and at.epoch, at and at.sequence)
+        with self._told():
+            self._connection.execute("INSERT OR REPLACE INTO accounts VALUES (?, ?, ?, ?, ?, ?, 1)", row)
+        self.accounts[account.key] = account
+
+    def keep(self, account: Account, free: Callable[[], None]) -> bool:
+        """See ``account.Store``."""
+        if self._checkpoint is not None:
+            self._free.append(free)
+            return False
+        if account.cursor is not None:
+            row = account.cursor.epoch, account.cursor.sequence, account.key
+            with self._told():
+                self._connection.execute("UPDATE accounts SET epoch = ?, sequence = ? WHERE key = ?", row)
+            self._commits += 1
+            if self._commits >= CHECKPOINT_COMMITS:
+                self._begin_checkpoint()
+        return True
+
+    async def close(self, in_doubt: Collection[str]) -> None:
+        """See ``account.Store``."""
+        self._free.clear()
+        if self._checkpoint is not None:
+            await asyncio.wait([self._checkpoint])
+        await asyncio.to_thread(self._close, in_doubt)
+
+    def _close(self, in_doubt: Collection[str]) -> None:
+        try:
+            with self._connection as connection:
+                connection.execute("BEGIN")
+                connection.execute("UPDATE accounts SET in_doubt = 0")
+                connection.executemany("UPDATE accounts SET in_doubt = 1 WHERE key = ?", [(key,) for key in in_doubt])
+        except sqlite3.Error as error:
+            log.warning("subscription %s: its orderly end could not be put down: %s", self._name, error)
+        finally:
+            self._connection.close()
+            os.close(self._lock)
+
+    @contextlib.contextmanager
+    def _told(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.Error as error:
+            raise Refused(
+                f"subscription {self._name} cannot put down how far it has come: {error}; no event is lost: "
+                "what was not put down comes again"
+            ) from None
+
+    def _begin_checkpoint(self) -> None:
+        self._commits = 0
+        self._checkpoint = asyncio.get_running_loop().run_in_executor(None, self._write_back)
+        self._checkpoint.add_done_callback(self._end_checkpoint)
+
+    def _write_back(self) -> None:
+        """Waits for the disk: what is in the log goes to its place, and the log begins anew."""
+        with contextlib.suppress(sqlite3.Error):
+            self._connection.execute("PRAGMA wal_checkpoint(RESTART)").fetchall()
+            self._connection.execute("UPDATE credentials SET key = key")
+
+    def _end_checkpoint(self, _done: "asyncio.Future[None]") -> None:
+        self._checkpoint = None
+        free, self._free = self._free, []
+        for call in free:
+            call()
+
+
+def _account(*row: object) -> Account:
+    key, number, secret, source, epoch, sequence, in_doubt = row
+    if not re.fullmatch("[0-9a-f]{32}", str(number)) or not re.fullmatch("[0-9a-f]{64}", str(secret)):
+        raise ValueError(f"the account of {key} was changed")
+    cursor = Cursor(str(epoch), int(str(sequence))) if epoch is not None and sequence is not None else None
+    return Account(
+        str(key), str(number), str(secret), None if source is None else str(source), cursor, in_doubt=bool(in_doubt)
+    )
+
+
+def _take_lock(path: str, name: str) -> int:
+    try:
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK, 0o600)
+    except OSError as error:
+        raise BadPlace(f"lock {path}: {error.strerror}") from None
+    try:
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            raise BadPlace(f"lock {path} is no regular file; remove it")
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            digits = os.pread(fd, _PID_BYTES_MAX, 0).strip().decode("ascii", "replace")
+            raise Refused(f"subscription {name} is in use by pid {digits or 'unknown'}") from None
+        with contextlib.suppress(OSError):  # on a full disk a refusal lacks the pid
+            os.ftruncate(fd, 0)
+            os.pwrite(fd, b"%d\n" % os.getpid(), 0)
+    except BaseException:
+        os.close(fd)
+        raise
+    return fd
+
+
+def _connect(path: str) -> sqlite3.Connection:
+    return sqlite3.connect(path, timeout=0.0, isolation_level=None, check_same_thread=False)
+
+
+def _prepare(connection: sqlite3.Connection) -> None:
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("PRAGMA synchronous = NORMAL")
+    connection.execute("PRAGMA wal_autocheckpoint = 0")
+
+
+def _open(path: str) -> sqlite3.Connection:
+    if not stat.S_ISREG(os.lstat(path).st_mode):
+        raise ValueError("it is no regular file")
+    connection = _connect(path)
+    try:
+        application, version = (
+            connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("application_id", "user_version")
+        )
+        if application != APPLICATION_ID:
+            raise ValueError("it belongs to another program")
+        if version != VERSION:
+            raise ValueError(f"it has the form {version}; this version reads the form {VERSION}")
+        _prepare(connection)  # only now, for this changes the file
+        verdict = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
+        if verdict != "ok":
+            raise ValueError(str(verdict))
+        return connection
+    except BaseException:
+        connection.close()
+        raise
+
+
+def _new(path: str) -> sqlite3.Connection:
+    os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+    connection = _connect(path)
+    try:
+        _prepare(connection)
+        connection.executescript(f"BEGIN; {SCHEMA}")
+        credentials = make_credentials()
+        connection.execute("INSERT INTO credentials VALUES (?, ?)", (credentials.certificate, credentials.key))
+        connection.execute("COMMIT")
+        return connection
+    except BaseException:
+        connection.close()
+        raise
+
+
+def _set_aside(path: str) -> str:
+    stamp = time.strftime("%Y%m%dT%H%M%S", time.gmtime()) + "-" + secrets.token_hex(2)
+    for suffix in SUFFIXES:
+        with contextlib.suppress(FileNotFoundError):
+            os.rename(path + suffix, f"{path}.set-aside-{stamp}{suffix}")
+    return f"{path}.set-aside-{stamp}"
+
+
+def _is_damage(error: sqlite3.Error) -> bool:
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF in _DAMAGE
