@@ -1,10 +1,13 @@
 """Connects to a listener that is known by its certificate's fingerprint. Refuses to try twice."""
 
+import asyncio
+import socket
 from collections.abc import Callable
 
 from relaunch.errors import DialFailed
 from relaunch.transport.address import Address
 from relaunch.transport.loading import load
+from relaunch.transport.sockets import Target, look_up, why
 from relaunch.transport.stream import End, Kind, Stream
 
 
@@ -24,12 +27,42 @@ async def dial(
         DialFailed: Nobody listens there, it took too long, or it is another one than was meant.
     """
     if not address.host:
-        raise DialFailed(f"cannot connect to {address}: it names no host")
+        raise _failed(address, "it names no host")
     await load(kind)
+    loop = asyncio.get_running_loop()
+    deadline_s = loop.time() + timeout_s
+    reason = f"no answer within {timeout_s:g} s"
+    stranger = ""
+    try:
+        async with asyncio.timeout_at(deadline_s):
+            targets = await look_up(address, socket.SOCK_DGRAM if kind == "quic" else socket.SOCK_STREAM)
+    except TimeoutError:
+        raise _failed(address, reason) from None
+    except OSError as error:
+        raise _failed(address, why(error)) from None
+    for number, target in enumerate(targets):
+        # Each address that the host has gets its share of the time, lest one that leads nowhere takes all of it.
+        try:
+            async with asyncio.timeout((deadline_s - loop.time()) / (len(targets) - number)):
+                return await _dial(kind, target, fingerprint, make_end)
+        except TimeoutError:
+            reason = f"no answer within {timeout_s:g} s"
+        except OSError as error:
+            reason = why(error)
+        except DialFailed as error:
+            stranger = str(error)
+    raise _failed(address, stranger or reason)
+
+
+async def _dial(kind: Kind, target: Target, fingerprint: str, make_end: Callable[[Stream], End]) -> Stream:
     if kind == "quic":
         from relaunch.transport import quic
 
-        return await quic.dial(address, fingerprint, make_end, timeout_s)
+        return await quic.dial(target, fingerprint, make_end)
     from relaunch.transport import tcp
 
-    return await tcp.dial(address, fingerprint, make_end, timeout_s)
+    return await tcp.dial(target, fingerprint, make_end)
+
+
+def _failed(address: Address, reason: str) -> DialFailed:
+    return DialFailed(f"cannot connect to {address}: {reason}")

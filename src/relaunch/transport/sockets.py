@@ -5,7 +5,7 @@ import errno
 import socket
 from typing import Any
 
-from relaunch.errors import DialFailed, ListenFailed
+from relaunch.errors import ListenFailed
 from relaunch.transport.address import Address
 
 # Family and address, as the system wants them.
@@ -64,11 +64,6 @@ async def bind(address: Address, kind: socket.SocketKind) -> socket.socket:
         return _bind(family, target, kind)
     except OSError as error:
         raise ListenFailed(f"cannot listen on {address}: {why(error)}") from None
-
-
-def dial_failed(address: Address, reason: str) -> DialFailed:
-    """The error of a dial."""
-    return DialFailed(f"cannot connect to {address}: {reason}")
 
 
 def _bind_everywhere(port: int, kind: socket.SocketKind) -> socket.socket:

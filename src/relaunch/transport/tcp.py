@@ -11,9 +11,10 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
+from relaunch.errors import DialFailed
 from relaunch.transport.address import Address
 from relaunch.transport.certificate import Credentials
-from relaunch.transport.sockets import Target, bind, bound_address, dial_failed, look_up, why
+from relaunch.transport.sockets import Target, bind, bound_address
 from relaunch.transport.stream import BROKEN, CROWDED, HANDSHAKE_S, HANDSHAKES_MAX, SLOW, STARVED, End, Stream
 from relaunch.transport.tls import TlsConnection, client_context, server_context
 
@@ -22,26 +23,13 @@ _STARVED_S = 0.2
 log = logging.getLogger("relaunch")
 
 
-async def dial(
-    address: Address, fingerprint: str, make_end: Callable[[Stream], End], timeout_s: float
-) -> TlsConnection:
-    """See ``relaunch.transport.dial``."""
-    reason = "nobody listens there"
-    try:
-        async with asyncio.timeout(timeout_s):
-            for target in await look_up(address, socket.SOCK_STREAM):
-                try:
-                    return await _dial(target, address, fingerprint, make_end)
-                except OSError as error:
-                    reason = why(error)
-    except TimeoutError:
-        reason = f"no answer within {timeout_s:g} s"
-    except OSError as error:
-        reason = why(error)
-    raise dial_failed(address, reason)
+async def dial(target: Target, fingerprint: str, make_end: Callable[[Stream], End]) -> TlsConnection:
+    """See ``relaunch.transport.dial``.
 
-
-async def _dial(target: Target, address: Address, fingerprint: str, make_end: Callable[[Stream], End]) -> TlsConnection:
+    Raises:
+        OSError: Another address of the host may do better.
+        DialFailed: Somebody is there, and is not who was meant.
+    """
     loop = asyncio.get_running_loop()
     done: asyncio.Future[TlsConnection] = loop.create_future()
 
@@ -53,7 +41,7 @@ async def _dial(target: Target, address: Address, fingerprint: str, make_end: Ca
 
     def failed(reason: str) -> None:
         if not done.done():
-            done.set_exception(dial_failed(address, reason))
+            done.set_exception(DialFailed(reason))
 
     connection = TlsConnection(client_context(), fingerprint, established, failed, lambda _: None)
     family, where = target

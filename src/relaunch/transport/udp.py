@@ -63,7 +63,8 @@ class UdpPort:
         except BlockingIOError:
             pass
         except OSError as error:
-            self._failed(error)
+            # Not at once: the caller is in the middle of something.
+            self._loop.call_soon(self._fail, error)
 
     def close(self) -> None:
         """Close the socket."""
@@ -88,8 +89,12 @@ class UdpPort:
             batch.append((data, (*peer, self._local(auxiliary))))
         if batch:
             self._received(batch)
-        if failure is not None and not self._closed:
-            self._failed(failure)
+        if failure is not None:
+            self._fail(failure)
+
+    def _fail(self, error: OSError) -> None:
+        if not self._closed:
+            self._failed(error)
 
     def _local(self, auxiliary: list[tuple[int, int, bytes]]) -> bytes:
         """What to send with an answer, so that it comes from the address that was asked."""

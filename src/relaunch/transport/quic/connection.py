@@ -125,7 +125,8 @@ class Connection(QuicConnection):
             limit.sent = limit.value
 
     def _write_stream_limits(self, builder: QuicPacketBuilder, space: QuicPacketSpace, stream: QuicStream) -> None:
-        limit_bytes = stream.max_stream_data_local = self._allowance(stream, stream.max_stream_data_local)
+        limit_bytes = self._allowance(stream, stream.max_stream_data_local)
+        stream.max_stream_data_local = limit_bytes
         if stream.max_stream_data_local_sent != limit_bytes:
             buffer = builder.start_frame(
                 QuicFrameType.MAX_STREAM_DATA,
@@ -133,7 +134,7 @@ class Connection(QuicConnection):
                 handler=self._on_max_stream_data_delivery,
                 handler_args=(stream,),
             )
-            buffer.push_uint_var(stream.stream_id)
+            buffer.push_uint_var(stream.stream_id or STREAM)
             buffer.push_uint_var(limit_bytes)
             stream.max_stream_data_local_sent = limit_bytes
 

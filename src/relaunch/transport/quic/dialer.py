@@ -1,42 +1,24 @@
-"""Dials over QUIC, from a UDP socket of its own. Refuses to try twice."""
+"""Dials over QUIC, from a UDP socket of its own. Refuses to choose the address."""
 
 import asyncio
 import socket
 from collections.abc import Callable
 
-from relaunch.transport.address import Address
+from relaunch.errors import DialFailed
 from relaunch.transport.quic.connection import Connection, client_configuration
 from relaunch.transport.quic.link import Link
-from relaunch.transport.sockets import Target, dial_failed, look_up, why
+from relaunch.transport.sockets import Target
 from relaunch.transport.stream import End, Stream
 from relaunch.transport.udp import Datagram, UdpPort
 
 
-async def dial(address: Address, fingerprint: str, make_end: Callable[[Stream], End], timeout_s: float) -> Link:
-    """See ``relaunch.transport.dial``. Each address that the host has gets its share of the time."""
-    loop = asyncio.get_running_loop()
-    deadline_s = loop.time() + timeout_s
-    reason = "nobody listens there"
-    try:
-        async with asyncio.timeout_at(deadline_s):
-            targets = await look_up(address, socket.SOCK_DGRAM)
-    except TimeoutError:
-        raise dial_failed(address, f"no answer within {timeout_s:g} s") from None
-    except OSError as error:
-        raise dial_failed(address, why(error)) from None
-    for number, target in enumerate(targets):
-        share_s = (deadline_s - loop.time()) / (len(targets) - number)
-        try:
-            async with asyncio.timeout(share_s):
-                return await _dial(target, address, fingerprint, make_end)
-        except TimeoutError:
-            reason = f"no answer within {timeout_s:g} s"
-        except OSError as error:
-            reason = why(error)
-    raise dial_failed(address, reason)
+async def dial(target: Target, fingerprint: str, make_end: Callable[[Stream], End]) -> Link:
+    """See ``relaunch.transport.dial``.
 
-
-async def _dial(target: Target, address: Address, fingerprint: str, make_end: Callable[[Stream], End]) -> Link:
+    Raises:
+        OSError: Another address of the host may do better.
+        DialFailed: Somebody is there, and is not who was meant.
+    """
     done: asyncio.Future[Link] = asyncio.get_running_loop().create_future()
 
     def established(stream: Stream) -> End:
@@ -47,7 +29,7 @@ async def _dial(target: Target, address: Address, fingerprint: str, make_end: Ca
 
     def failed(reason: str) -> None:
         if not done.done():
-            done.set_exception(dial_failed(address, reason))
+            done.set_exception(DialFailed(reason))
 
     def received(batch: list[Datagram]) -> None:
         for data, _ in batch:

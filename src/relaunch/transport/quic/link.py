@@ -56,6 +56,8 @@ class Link:
         self._end: End | None = None
         self._held: list[bytes] = []
         self._paused = False
+        # All that the peer has to say has come.
+        self._complete = False
         # The user is told nothing more; the connection itself may have some way to go.
         self._over = False
         self._dropped = False
@@ -68,7 +70,7 @@ class Link:
 
     def send(self, data: bytes) -> None:
         """See ``Stream``."""
-        if self._over or (self._end is None and not self._reacting) or not data:
+        if self._over or not data:
             return
         self._guard(self._connection.send_stream_data, STREAM, data)
         if not self._reacting:
@@ -111,8 +113,6 @@ class Link:
 
     def react(self) -> None:
         """Do what follows from what has been taken in."""
-        if self._dropped:
-            return
         self._reacting = True
         while not self._is_dropped() and (event := self._connection.next_event()) is not None:
             self._handle(event)
@@ -123,27 +123,18 @@ class Link:
         if ending is not None:
             self.break_off(_reason(ending))
 
-    def abort(self, reason: str = "") -> None:
+    def abort(self) -> None:
         """Drop the connection as it is, with a word to the peer; the user is told nothing."""
-        if self._dropped:
-            return
         self._over = True
-        self._connection.close(error_code=QuicErrorCode.NO_ERROR, reason_phrase=reason)
-        self._transmit()
-        self._drop()
+        self._hang_up()
 
     def break_off(self, reason: str) -> None:
         """The connection is over, and it was not our user who ended it."""
-        if self._dropped:
+        self._hang_up()
+        if self._complete and self._paused:
+            # Nothing is missing, and the user hears it all, and the end, when it wants to.
             return
-        told, self._over = self._over, True
-        self.abort()
-        if told:
-            return
-        if self._end is not None:
-            self._end.ended(reason)
-        else:
-            self._failed(reason)
+        self._tell_end(reason)
 
     # Inside
 
@@ -191,17 +182,18 @@ class Link:
             self._held.append(data)
             self._connection.held_bytes += len(data)
         if event.end_stream:
-            # What was said before is heard first, paused or not: it is all that there will be.
-            self._paused = False
-            self._hand_on()
-            self.break_off(_HUNG_UP)
+            self._complete = True
+            if self._over:
+                self._hang_up()
 
     def _hand_on(self) -> None:
-        """Hand on what is held, in one piece."""
+        """Hand on what is held, in one piece, and that it was the last."""
         if self._held and not self._paused and not self._over and self._end is not None:
             data = b"".join(self._held)
             self._drop_held()
             self._end.received(data)
+        if self._complete and not self._paused:
+            self.break_off(_HUNG_UP)
 
     def _drop_held(self) -> None:
         self._held.clear()
@@ -246,23 +238,33 @@ class Link:
 
     def _fail(self, reason: str) -> None:
         """Without a word to the peer: the state that it would be made from is broken."""
-        if self._dropped:
-            return
-        told, self._over = self._over, True
         self._drop()
-        if not told:
-            if self._end is not None:
-                self._end.ended(reason)
-            else:
-                self._failed(reason)
+        self._tell_end(reason)
+
+    def _tell_end(self, reason: str) -> None:
+        if self._over:
+            return
+        self._over = True
+        self._drop_held()
+        if self._end is not None:
+            self._end.ended(reason)
+        else:
+            self._failed(reason)
+
+    def _hang_up(self) -> None:
+        if not self._dropped:
+            self._guard(self._connection.close)
+            self._transmit()
+            self._drop()
 
     def _is_dropped(self) -> bool:
         """Asked again after calls that may have dropped it."""
         return self._dropped
 
     def _drop(self) -> None:
+        if self._dropped:
+            return
         self._dropped = True
-        self._drop_held()
         for timer in (self._timer, self._deadline):
             if timer is not None:
                 timer.cancel()
