@@ -1,0 +1,303 @@
+"""The masters: ssh connections that stay in the background, at most one for each host, and what is known of each.
+
+Knows the directory where their sockets are, who may make one, how a socket is forwarded through one, how it is ended.
+A file beside a master's control socket says what it is good for, so that the next process finds it ready. Refuses to
+know how a master is made and what is asked over it.
+"""
+
+import asyncio
+import fcntl
+import glob
+import hashlib
+import json
+import os
+import secrets
+import signal
+import socket
+import time
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Literal, Self
+
+from relaunch.client import ssh_command
+from relaunch.errors import BadPlace, HostUnreachable
+from relaunch.places import SOCKET_PATH_BYTES_MAX, make_private, runtime_directory
+
+How = Literal["forward", "bridge"]
+
+# ssh makes the control socket under a longer name first, and renames it: a dot and 16 characters.
+_CONTROL_SUFFIX_BYTES = 17
+_ORDER_S = 3.0
+# The status of an order that was not answered in time, as timeout(1) has it.
+_LATE = 124
+_ENDED_WITHIN_S = 2.0
+_LOOK_S = 0.01
+_TURN_SUFFIX = ".turn"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Record:
+    """What is known of a master.
+
+    Attributes:
+        host: As it was asked for.
+        pid: Of the master's process; 0 as long as that is not known.
+        how: What each connection is: through a forwarded socket, or a ``launch bridge``; None before that is known.
+        path: The forwarded socket here; empty without one.
+        client: This host's address, as that host sees it; empty where it is not known.
+    """
+
+    host: str
+    pid: int = 0
+    how: How | None = None
+    path: str = ""
+    client: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OpenConnection:
+    """A host that ssh is connected to.
+
+    Attributes:
+        host: As it was asked for.
+        pid: Of the ssh process that holds the connection; None where that is not known.
+        age_s: How long it has been there.
+        how: What each request uses; None before that is known.
+    """
+
+    host: str
+    pid: int | None
+    age_s: float
+    how: How | None
+
+
+class Turn:
+    """The right to make a host's master, until given back. It ends with the process that has it."""
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+
+    def give_back(self) -> None:
+        """Let the next one have it."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+
+class Master:
+    """One host's master, as far as files tell; whether it is there or not.
+
+    Args:
+        host: As it was asked for.
+        stem: What the paths of all its files begin with.
+    """
+
+    def __init__(self, host: str, stem: str) -> None:
+        self.host = host
+        self._stem = stem
+        self.control = f"{stem}.control"
+
+    @classmethod
+    def of(cls, host: str) -> Self:
+        """A host's master, its directory made where it is missing.
+
+        Args:
+            host: Checked already.
+
+        Raises:
+            BadPlace: The directory cannot be made or must not be trusted, or its path is too long.
+        """
+        stem = hashlib.sha256(host.encode("utf-8", "surrogateescape")).hexdigest()[:16]
+        master = cls(host, os.path.join(make_private(masters_directory()), stem))
+        if len(os.fsencode(master.control)) + _CONTROL_SUFFIX_BYTES > SOCKET_PATH_BYTES_MAX:
+            raise BadPlace(f"the path {master.control} is too long for a socket of ssh; shorten XDG_RUNTIME_DIR")
+        return master
+
+    def take_turn(self) -> Turn | None:
+        """Be the one that makes the master; None while somebody else is."""
+        fd = os.open(self._stem + _TURN_SUFFIX, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            os.close(fd)
+            return None
+        return Turn(fd)
+
+    def read(self) -> Record | None:
+        """What is known of it; None where nothing is."""
+        try:
+            return Record(**json.loads(Path(f"{self._stem}.json").read_text("utf-8")))
+        except (OSError, ValueError, TypeError):
+            return None
+
+    def write(self, record: Record) -> None:
+        """Put down what is known, all of it at once."""
+        unfinished = f"{self._stem}.{secrets.token_hex(4)}.new"
+        Path(unfinished).write_text(json.dumps(asdict(record)), "utf-8")
+        Path(unfinished).replace(f"{self._stem}.json")
+
+    def alive(self) -> bool:
+        """Whether a process listens on its control socket."""
+        return _somebody_listens(self.control)
+
+    async def pid(self) -> int | None:
+        """The master's process, by its own word, which is ``Master running (pid=N)``."""
+        status, said = await _order(ssh_command.control(self.control, "check"))
+        number = said.partition("pid=")[2].partition(")")[0]
+        return int(number) if status == 0 and number.isdecimal() else None
+
+    async def forward(self, remote: str) -> str | None:
+        """Have the master listen here for connections to a socket there.
+
+        Returns:
+            The socket here. None where it cannot be had; that it leads anywhere is for the caller to find out.
+        """
+        path = f"{self._stem}.{secrets.token_hex(4)}.sock"
+        if not (ssh_command.can_be_forwarded(remote) and ssh_command.can_be_forwarded(path)):
+            return None
+        if len(os.fsencode(path)) > SOCKET_PATH_BYTES_MAX:
+            return None
+        status, _ = await _order(ssh_command.control(self.control, "forward", "-L", f"{path}:{remote}"))
+        return path if status == 0 else None
+
+    async def cancel(self, path: str, remote: str) -> None:
+        """Take a forward back."""
+        await _order(ssh_command.control(self.control, "cancel", "-L", f"{path}:{remote}"))
+        remove(path)
+
+    async def end(self) -> None:
+        """End the master and all connections over it, and remove its files. Without one, remove the files."""
+        if self.alive():
+            await _order(ssh_command.control(self.control, "exit"))
+            if not await self._ended():
+                self._kill()
+                await self._ended()
+        self.clean()
+
+    async def _ended(self) -> bool:
+        give_up_at = time.monotonic() + _ENDED_WITHIN_S
+        while self.alive():
+            if time.monotonic() > give_up_at:
+                return False
+            await asyncio.sleep(_LOOK_S)
+        return True
+
+    def _kill(self) -> None:
+        record = self.read()
+        if record is None:
+            return
+        with suppress(OSError):
+            # The title of a master's process names its control socket.
+            if self.control.encode() in Path(f"/proc/{record.pid}/cmdline").read_bytes():
+                os.kill(record.pid, signal.SIGKILL)
+
+    def clean(self, *, but_turn: bool = False) -> None:
+        """Remove its files; where it is about to be made anew, all but the one that says whose turn it is."""
+        for path in glob.glob(f"{glob.escape(self._stem)}.*"):
+            if not (but_turn and path.endswith(_TURN_SUFFIX)):
+                remove(path)
+
+
+def masters_directory() -> str:
+    """Where the masters' files are."""
+    return os.path.join(runtime_directory(), "ssh")
+
+
+def connections() -> list[OpenConnection]:
+    """Every host that ssh is connected to for this user, on behalf of relaunch. What is left of others is removed."""
+    found = []
+    for master in _masters():
+        if not master.alive():
+            _clean_in_turn(master)
+            continue
+        record = master.read() or Record(host=master.host)
+        age_s = max(0.0, time.time() - _made_at(master.control))
+        found.append(OpenConnection(host=master.host, pid=record.pid or None, age_s=age_s, how=record.how))
+    return sorted(found, key=lambda one: one.host)
+
+
+async def close_all() -> list[str]:
+    """End every master, and remove everything that is left of any.
+
+    Returns:
+        The hosts that were connected.
+    """
+    masters = _masters()
+    connected = sorted(master.host for master in masters if master.alive())
+    await asyncio.gather(*(master.end() for master in masters))
+    return connected
+
+
+def _masters() -> list[Master]:
+    directory = masters_directory()
+    if not os.path.isdir(directory):
+        return []
+    make_private(directory)
+    stems = {os.path.join(directory, name.partition(".")[0]) for name in os.listdir(directory)}
+    found = []
+    for stem in sorted(stems):
+        record = Master("", stem).read()
+        found.append(Master(record.host if record else "", stem))
+    return found
+
+
+def _made_at(path: str) -> float:
+    try:
+        return os.stat(path).st_ctime
+    except OSError:
+        return time.time()
+
+
+def remove(path: str) -> None:
+    """Remove a file, if it is there."""
+    with suppress(FileNotFoundError):
+        os.unlink(path)
+
+
+def _clean_in_turn(master: Master) -> None:
+    """Remove what is left of a master, unless somebody is about to make it anew."""
+    turn = master.take_turn()
+    if turn is not None:
+        master.clean()
+        turn.give_back()
+
+
+def _somebody_listens(path: str) -> bool:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK) as probe:
+        try:
+            probe.connect(path)
+        except BlockingIOError:
+            return True
+        except OSError:
+            return False
+        return True
+
+
+async def _order(command: list[str]) -> tuple[int, str]:
+    """Run an ssh that talks to a master only; what it said is short. One that takes too long counts as failed."""
+    try:
+        process = await asyncio.create_subprocess_exec(
+            *command,
+            env=ssh_command.environment(),
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.DEVNULL,
+            stderr=asyncio.subprocess.PIPE,
+        )
+    except OSError as error:
+        raise no_ssh(error) from None
+    try:
+        async with asyncio.timeout(_ORDER_S):
+            _, said = await process.communicate()
+    except TimeoutError:
+        return _LATE, ""
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    return await process.wait(), said.decode("utf-8", "replace")
+
+
+def no_ssh(error: OSError) -> HostUnreachable:
+    """The error for an ssh that cannot be run."""
+    return HostUnreachable(f"ssh cannot be run: {error.strerror}; install the OpenSSH client")

@@ -1,0 +1,89 @@
+"""What ssh is called with: options that make it fit for programs, and no name that it could take for an option.
+
+Knows ssh(1) and ssh_config(5). Refuses to know when a command is run and what comes of it. Everything else is the
+user's own configuration.
+"""
+
+import math
+import os
+
+from relaunch.errors import BadHost
+
+KEEP_S = 600
+"""How long a master that nobody uses stays."""
+ALIVE_S = 2
+ALIVE_TRIES = 3
+"""A peer that leaves so many questions unanswered, one every ``ALIVE_S``, is gone."""
+
+_HOST_CHARACTERS_MAX = 255
+# Beside letters and digits: what names, addresses, users and ssh:// need, and nothing that a shell reads.
+_HOST_PUNCTUATION = frozenset("._-:@[]%+=,/~")
+_PATH_PUNCTUATION = frozenset("._-+=,@/")
+
+
+def check_host(host: str) -> str:
+    """A host as typed: a name, an alias of ssh_config, ``USER@HOST`` or ``ssh://USER@HOST:PORT``; and nothing else.
+
+    ssh hands names to shells in ways that it has had to mend (%h in ProxyCommand), so that what a shell reads is
+    refused as well.
+
+    Raises:
+        BadHost: It is no such thing.
+    """
+    if not host or len(host) > _HOST_CHARACTERS_MAX:
+        raise BadHost(f"a host's name has 1 to {_HOST_CHARACTERS_MAX} characters, not {len(host)}")
+    wrong = sorted({c for c in host if not c.isalnum() and c not in _HOST_PUNCTUATION})
+    if wrong:
+        raise BadHost(f"host {host!r}: {wrong[0]!r} cannot be in a host's name")
+    if any(part.startswith("-") for part in host.removeprefix("ssh://").split("@")):
+        raise BadHost(f"host {host!r}: a host's name, or a user's, does not begin with '-'")
+    return host
+
+
+def environment() -> dict[str, str]:
+    """The environment of ssh: the user's own, with messages in one language."""
+    return os.environ | {"LC_ALL": "C"}
+
+
+def bridge(host: str, control: str, timeout_s: float, *, prompts: bool) -> list[str]:
+    """Run ``launch bridge`` on a host, over its master; makes the master where there is none.
+
+    Args:
+        host: Checked already.
+        control: The master's socket.
+        timeout_s: How long connecting may take.
+        prompts: Whether a person is there to be asked.
+    """
+    options = [
+        "ControlMaster=auto",
+        f"ControlPersist={KEEP_S}",
+        f"ConnectTimeout={max(1, math.ceil(timeout_s))}",
+        "ConnectionAttempts=1",
+        f"ServerAliveInterval={ALIVE_S}",
+        f"ServerAliveCountMax={ALIVE_TRIES}",
+        "ClearAllForwardings=yes",
+        "PermitLocalCommand=no",
+        "RemoteCommand=none",
+        "RequestTTY=no",
+        "EscapeChar=none",
+        "LogLevel=INFO",
+    ]
+    if not prompts:
+        options.append("BatchMode=yes")
+    command = ["ssh", "-a", "-x", "-T", "-S", control.replace("%", "%%")]
+    for option in options:
+        command += ["-o", option]
+    return [*command, "--", host, "exec launch bridge"]
+
+
+def control(socket: str, order: str, *more: str) -> list[str]:
+    """Tell a master something: ``check``, ``exit``, ``forward``, ``cancel``.
+
+    The user's configuration has no part in it: a forward found there would be ordered too.
+    """
+    return ["ssh", "-F", "none", "-S", socket.replace("%", "%%"), "-O", order, *more, "--", "master"]
+
+
+def can_be_forwarded(path: str) -> bool:
+    """Whether a socket's path means the same to ssh as it does to everybody else."""
+    return path.startswith("/") and all(c.isascii() and (c.isalnum() or c in _PATH_PUNCTUATION) for c in path)
