@@ -154,13 +154,9 @@ def test_it_begins_where_it_was_asked_to(host: Host, since: int | None, at_a_tim
             await _run(host, "now")
             await one.until(lambda: "now" in [event["subject"] for event in one.told("job.exited")])
             assert one.told("job.exited")[0]["subject"] == first
-            _check_first(one.items)
+            assert {item["kind"] for item in one.items} == {"entry"}
 
     play(scenario())
-
-
-def _check_first(items: list[Message]) -> None:
-    assert {item["kind"] for item in items} == {"entry"}
 
 
 async def _run(host: Host, label: str) -> None:
