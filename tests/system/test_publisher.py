@@ -5,7 +5,9 @@ import json
 import os
 import signal
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,10 +16,17 @@ from tests.system.launcher_host import Host, wait_for
 from tests.system.peer import call, spec_of
 from tests.system.played_subscriber import Caller, Message, ask, subscriber, subscriptions
 
+from relaunch.core.delivery_wire import write_cursor
 from relaunch.core.sender import Terms
+from relaunch.launcher import journal as journal_module
+from relaunch.launcher.journal import Journal, NewEvent, Write
+from relaunch.launcher.outgoing import Speaker
 from relaunch.launcher.publisher import UNACKED_BYTES_MAX
-
-SILENCE_S = 10.0
+from relaunch.launcher.recent import Found, Recent
+from relaunch.launcher.snapshot import Snapshots
+from relaunch.launcher.subscriptions import Subscriptions
+from relaunch.launcher.turns import Turns
+from relaunch.subscription import SubscriptionSpec
 
 
 def play(scenario: Coroutine[Any, Any, None]) -> None:
@@ -99,7 +108,7 @@ def test_another_certificate_is_told_nothing(host: Host) -> None:
     play(scenario())
 
 
-@pytest.mark.parametrize("kind", ["tcp"])
+@pytest.mark.parametrize("kind", ["tcp", "quic"])
 def test_what_was_not_acknowledged_comes_again(host: Host, kind: Any) -> None:
     """[D3] After a connection is cut, from the event after the last that was handled, without a hole."""
 
@@ -375,5 +384,113 @@ def test_what_is_not_in_memory_comes_from_the_disk(host: Host) -> None:
             assert one.sequences == list(range(4, one.sequences[-1] + 1))
             events = {event["id"]: event for event in host.events()}
             assert all(events[item["event"]["id"]] == item["event"] for item in one.items)
+
+    play(scenario())
+
+
+# The parts themselves, in the test's own process
+
+
+async def _happen(journal: Journal, count: int) -> None:
+    """Have so many events committed, each a commit of its own."""
+    for number in range(count):
+        committed = asyncio.get_running_loop().create_future()
+        event = NewEvent("job.test", f"e{number}", {"label": f"e{number}"}, time.time())
+        journal.write(Write([event], {}, committed.set_result))
+        await committed
+
+
+@asynccontextmanager
+async def _publishing(path: Path) -> AsyncIterator[tuple[Journal, Subscriptions]]:
+    """A journal of few events, and the subscriptions to it."""
+    told: list[Subscriptions] = []
+    journal = Journal(
+        str(path / "journal.db"), "boot", lambda events: told[0].committed(events) if told else None, events_max=50
+    )
+    await _happen(journal, 1)
+    told.append(
+        Subscriptions(
+            journal,
+            Speaker(source="//host/relaunch/0", boot_id="boot", run=1),
+            Snapshots(journal, lambda spec: "/dev/null"),
+        )
+    )
+    try:
+        yield journal, told[0]
+    finally:
+        told[0].close()
+        await journal.close()
+
+
+def test_what_was_compacted_away_is_told_as_a_gap(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """[D5] Whether it was gone before the subscriber came, or while it was away."""
+    monkeypatch.setattr(journal_module, "COMPACTION_EVENTS", 10)
+
+    async def scenario() -> None:
+        async with subscriber() as one, _publishing(tmp_path) as (journal, subscribed):
+            await _happen(journal, 200)
+            one.cursor = write_cursor(await subscribed.subscribe(SubscriptionSpec.from_wire(one.spec()), 3, None))
+            await one.until(lambda: one.sequences and one.sequences[-1] == journal.last_sequence, "all is told")
+            gap, *rest = one.items
+            assert (gap["kind"], gap["first"], gap["at"]["sequence"]) == ("gap", 4, journal.compacted_to)
+            assert [item["at"]["sequence"] for item in rest] == list(range(journal.compacted_to + 1, 203))
+            _follows(one.items, 3)
+
+    play(scenario())
+
+
+def test_what_fails_inside_ends_a_connection_and_no_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """[D18] It is told once in the log, tried again after a while, and then all is told."""
+    failures = 0
+
+    def fail(*_: object) -> Found:
+        nonlocal failures
+        failures += 1
+        raise RuntimeError("planted")
+
+    async def scenario() -> None:
+        async with subscriber() as one, _publishing(tmp_path) as (journal, subscribed):
+            await subscribed.subscribe(SubscriptionSpec.from_wire(one.spec()), None, None)
+            await one.until(lambda: one.items, "the snapshot comes")
+            with monkeypatch.context() as planted:
+                planted.setattr(Recent, "find", fail)
+                await _happen(journal, 20)
+                await one.until(lambda: len(one.callers) >= 3, "it is tried again")
+                (listed,) = subscribed.to_wire()
+                assert "planted" in listed["error"] or listed["state"] == "connected"
+                assert failures <= len(one.callers)
+            await one.until(lambda: one.sequences and one.sequences[-1] == journal.last_sequence, "all is told")
+            _follows(one.items, 0)
+
+    play(scenario())
+
+
+def test_a_thousand_subscribers_do_not_hold_up_the_loop(tmp_path: Path) -> None:
+    """[D18] Each turn takes part of them only, the first at once; in the end all are told."""
+    told: list[int] = []
+
+    class Slow:
+        def __init__(self, number: int) -> None:
+            self.number = number
+
+        def step(self) -> None:
+            time.sleep(0.0005)
+            told.append(self.number)
+
+    async def scenario() -> None:
+        turns = Turns()
+        workers = [Slow(number) for number in range(100)]
+        begin = time.monotonic()
+        turns.add(workers)
+        assert time.monotonic() - begin < 0.02
+        assert 1 <= len(told) < 20
+        turns.add(workers[:1])  # in line like everyone
+        longest = 0.0
+        while len(told) < 101:
+            begin = time.monotonic()
+            await asyncio.sleep(0)
+            longest = max(longest, time.monotonic() - begin)
+        assert longest < 0.05
+        assert told == [*range(100), 0]
 
     play(scenario())
