@@ -15,7 +15,7 @@ from typing import cast
 
 from relaunch.transport.certificate import Credentials
 from relaunch.transport.sockets import endpoint_name, why
-from relaunch.transport.stream import BROKEN, CLOSE_S, PROTOCOL, UNSENT_BYTES_MAX, End, Stream
+from relaunch.transport.stream import CLOSE_S, PROTOCOL, UNSENT_BYTES_MAX, End, Stream
 
 _READ_BYTES_MAX = 64 * 1024
 
@@ -164,7 +164,8 @@ class TlsConnection(asyncio.Protocol):
 
     def eof_received(self) -> None:
         """See asyncio.Protocol."""
-        self._break_off("the other side vanished without hanging up")
+        vanished = "the other side vanished without hanging up"
+        self._break_off(vanished if self.established else "the other side hung up instead of shaking hands")
 
     def connection_lost(self, exc: Exception | None) -> None:
         """See asyncio.Protocol."""
@@ -248,4 +249,6 @@ class TlsConnection(asyncio.Protocol):
 
 def _tls_reason(error: ssl.SSLError) -> str:
     detail = (error.reason or str(error)).lower().replace("_", " ")
-    return f"{BROKEN}: {detail}" if "alert" not in detail else f"the other side refused: {detail}"
+    return (
+        f"the other side broke the protocol: {detail}" if "alert" not in detail else f"the other side refused: {detail}"
+    )

@@ -13,7 +13,7 @@ from typing import Any
 from aioquic.quic import events
 from aioquic.quic.packet import QuicErrorCode
 
-from relaunch.transport.quic.connection import IDLE_S, STREAM, Connection
+from relaunch.transport.quic.connection import STREAM, Connection
 from relaunch.transport.sockets import endpoint_name
 from relaunch.transport.stream import CLOSE_S, PROTOCOL, UNSENT_BYTES_MAX, End, Stream
 
@@ -121,7 +121,7 @@ class Link:
         self._reacting = False
         self._transmit()
         if ending is not None:
-            self.break_off(_reason(ending))
+            self.break_off(_reason(ending, self._connection.configuration.idle_timeout))
 
     def abort(self) -> None:
         """Drop the connection as it is, with a word to the peer; the user is told nothing."""
@@ -147,7 +147,7 @@ class Link:
             case events.StreamReset() | events.StopSendingReceived():
                 self.break_off("the other side broke the stream off")
             case events.ConnectionTerminated():
-                self.break_off(_reason(event))
+                self.break_off(_reason(event, self._connection.configuration.idle_timeout))
             case events.ConnectionIdIssued():
                 self._rename(self, event.connection_id, True)
             case events.ConnectionIdRetired():
@@ -272,9 +272,9 @@ class Link:
         self._gone(self)
 
 
-def _reason(ending: events.ConnectionTerminated) -> str:
+def _reason(ending: events.ConnectionTerminated, idle_s: float) -> str:
     if ending.reason_phrase == "Idle timeout":
-        return f"nothing was heard from the other side for {IDLE_S:g} s"
+        return f"nothing was heard from the other side for {idle_s:g} s"
     if ending.error_code == QuicErrorCode.NO_ERROR:
         return _HUNG_UP
     detail = ending.reason_phrase or f"error {ending.error_code:#x}"
