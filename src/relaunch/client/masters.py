@@ -31,7 +31,7 @@ _CONTROL_SUFFIX_BYTES = 17
 _ORDER_S = 3.0
 # The status of an order that was not answered in time, as timeout(1) has it.
 _LATE = 124
-_ENDED_WITHIN_S = 2.0
+_EXIT_S = 1.0
 _LOOK_S = 0.01
 _TURN_SUFFIX = ".turn"
 
@@ -169,14 +169,14 @@ class Master:
     async def end(self) -> None:
         """End the master and all connections over it, and remove its files. Without one, remove the files."""
         if self.alive():
-            await _order(ssh_command.control(self.control, "exit"))
-            if not await self._ended():
+            status, _ = await _order(ssh_command.control(self.control, "exit"), timeout_s=_EXIT_S)
+            if status != 0 or not await self._ended():
                 self._kill()
                 await self._ended()
         self.clean()
 
     async def _ended(self) -> bool:
-        give_up_at = time.monotonic() + _ENDED_WITHIN_S
+        give_up_at = time.monotonic() + _EXIT_S
         while self.alive():
             if time.monotonic() > give_up_at:
                 return False
@@ -184,13 +184,12 @@ class Master:
         return True
 
     def _kill(self) -> None:
-        record = self.read()
-        if record is None:
-            return
-        with suppress(OSError):
-            # The title of a master's process names its control socket.
-            if self.control.encode() in Path(f"/proc/{record.pid}/cmdline").read_bytes():
-                os.kill(record.pid, signal.SIGKILL)
+        """Kill it; stuck as it is, only its title, ``ssh: CONTROL [mux]``, tells which process it is."""
+        title = f"ssh: {self.control} ".encode()
+        for entry in filter(str.isdecimal, os.listdir("/proc")):
+            with suppress(OSError):
+                if Path(f"/proc/{entry}/cmdline").read_bytes().startswith(title):
+                    os.kill(int(entry), signal.SIGKILL)
 
     def clean(self, *, but_turn: bool = False) -> None:
         """Remove its files; where it is about to be made anew, all but the one that says whose turn it is."""
@@ -274,7 +273,7 @@ def _somebody_listens(path: str) -> bool:
         return True
 
 
-async def _order(command: list[str]) -> tuple[int, str]:
+async def _order(command: list[str], timeout_s: float = _ORDER_S) -> tuple[int, str]:
     """Run an ssh that talks to a master only; what it said is short. One that takes too long counts as failed."""
     try:
         process = await asyncio.create_subprocess_exec(
@@ -287,7 +286,7 @@ async def _order(command: list[str]) -> tuple[int, str]:
     except OSError as error:
         raise no_ssh(error) from None
     try:
-        async with asyncio.timeout(_ORDER_S):
+        async with asyncio.timeout(timeout_s):
             _, said = await process.communicate()
     except TimeoutError:
         return _LATE, ""

@@ -2,24 +2,20 @@
 
 Knows the ways there, quickest first: the launcher's socket as the host's master forwards it; else ``launch bridge``,
 over the master or making it. Knows what each ends with. Refuses to know ssh's options and words (``ssh_command``,
-``ssh_failures``), files (``masters``), and what is asked (``connection``).
+``ssh_failures``), its processes (``ssh_bridge``), files (``masters``), and what is asked (``connection``).
 """
 
 import asyncio
-import json
-import os
 import random
-import socket
-from contextlib import suppress
 from types import TracebackType
 from typing import Any, Self
 
 from relaunch import __version__
-from relaunch.client import ssh_command
 from relaunch.client.calls import Call
 from relaunch.client.channel import Channel
 from relaunch.client.connection import Connection
-from relaunch.client.masters import How, Master, Record, Turn, no_ssh
+from relaunch.client.masters import How, Master, Record, Turn
+from relaunch.client.ssh_bridge import Bridge, EndedSilently
 from relaunch.client.ssh_command import check_host
 from relaunch.client.ssh_failures import failure, worth_another_try
 from relaunch.errors import (
@@ -36,15 +32,11 @@ TIMEOUT_S = 10.0
 PROMPTED_S = 120.0
 """How long connecting may take where a person may have to type something."""
 
-BANNER_BYTES_MAX = 64 * 1024
-_GREETING_START = b'{"relaunch":'
 # A launcher that is being replaced answers well within this.
-_FORWARD_S = 5.0
+_FORWARD_S = 4.0
 _TURN_S = 0.02
 _TRIES = 6
 _BACKOFF_S, _BACKOFF_MAX_S = 0.1, 1.5
-_END_S = 2.0
-_READ_BYTES = 4096
 
 
 def connect_host(host: str, *, timeout_s: float | None = None, prompts: bool = False) -> "HostConnection":
@@ -80,7 +72,7 @@ class HostConnection(Connection):
         self._prompts = prompts
         self._timeout_s = timeout_s if timeout_s is not None else (PROMPTED_S if prompts else TIMEOUT_S)
         self._master: Master | None = None
-        self._bridges: dict[asyncio.Task[None], _Bridge] = {}
+        self._bridges: dict[asyncio.Task[None], Bridge] = {}
         self._settling: set[asyncio.Task[None]] = set()
 
     async def __aenter__(self) -> Self:
@@ -118,7 +110,7 @@ class HostConnection(Connection):
         master = self._master = self._master or Master.of(self.host)
         while True:
             record = master.read()
-            if record is not None:
+            if record is not None and record.how is not None:
                 self.client = record.client
                 if record.how == "forward" and (channel := await self._through(record.path)):
                     return channel
@@ -175,14 +167,14 @@ class HostConnection(Connection):
             settling.add_done_callback(self._settling.discard)
         return channel
 
-    async def _start(self, master: Master) -> "tuple[_Bridge, dict[str, Any], bytes]":
+    async def _start(self, master: Master) -> tuple[Bridge, dict[str, Any], bytes]:
         """Start a bridge and hear it out; where ssh was turned away for the moment, again."""
         for attempt in range(1, _TRIES + 1):
-            bridge = await _Bridge.start(self.host, master.control, self._timeout_s, prompts=self._prompts)
+            bridge = await Bridge.start(self.host, master.control, self._timeout_s, prompts=self._prompts)
             try:
                 greeting, rest = await bridge.greeting()
                 self._check(greeting)
-            except _EndedSilently as ended:
+            except EndedSilently as ended:
                 if attempt == _TRIES or not worth_another_try(ended.status, ended.said):
                     raise failure(self.host, ended.status, ended.said, prompts=self._prompts) from None
             except BaseException:
@@ -230,118 +222,6 @@ class HostConnection(Connection):
             return
         finally:
             turn.give_back()
-
-
-class _EndedSilently(Exception):
-    """An ssh ended, and no bridge has said a word."""
-
-    def __init__(self, status: int, said: str) -> None:
-        super().__init__(status, said)
-        self.status = status
-        self.said = said
-
-
-class _Bridge:
-    """An ssh that runs ``launch bridge``, and our end of its standard streams."""
-
-    def __init__(self, process: asyncio.subprocess.Process, stream: socket.socket, errors: int) -> None:
-        self._process = process
-        self._stream = stream
-        self._errors = errors
-        self._channel: Channel | None = None
-
-    @classmethod
-    async def start(cls, host: str, control: str, timeout_s: float, *, prompts: bool) -> Self:
-        """Start one; returns at once."""
-        ours, theirs = socket.socketpair()
-        ours.setblocking(False)
-        # A file and no pipe: a master that stays in the background could hold a pipe open.
-        errors = os.memfd_create("ssh")
-        try:
-            process = await asyncio.create_subprocess_exec(
-                *ssh_command.bridge(host, control, timeout_s, prompts=prompts),
-                env=ssh_command.environment(),
-                stdin=theirs.fileno(),
-                stdout=theirs.fileno(),
-                stderr=errors,
-                # Without a terminal it cannot be asked on one, nor be interrupted from there.
-                start_new_session=not prompts,
-            )
-        except OSError as error:
-            ours.close()
-            os.close(errors)
-            raise no_ssh(error) from None
-        finally:
-            theirs.close()
-        return cls(process, ours, errors)
-
-    async def greeting(self) -> tuple[dict[str, Any], bytes]:
-        """The bridge's one message, whatever a login shell has printed before, and what has come after it.
-
-        Raises:
-            _EndedSilently: There was none.
-            ProtocolBroken: Too much was printed.
-        """
-        loop = asyncio.get_running_loop()
-        read = b""
-        while data := await loop.sock_recv(self._stream, _READ_BYTES):
-            read += data
-            if b"\0" in data and (found := _find_greeting(read)):
-                return found
-            if len(read) > BANNER_BYTES_MAX:
-                await self.kill()
-                raise ProtocolBroken(
-                    f"its login shell printed more than {BANNER_BYTES_MAX} bytes, and nothing of launch"
-                )
-        status = await self._process.wait()
-        said = os.pread(self._errors, BANNER_BYTES_MAX, 0).decode("utf-8", "replace")
-        await self.kill()
-        raise _EndedSilently(status, said)
-
-    async def join(self, host: str, greeting: dict[str, Any], rest: bytes) -> Channel:
-        """The channel to the launcher, over this bridge; it ends with the channel."""
-        self._forget_errors()
-        self._channel = await Channel.over(self._stream, path=str(greeting["socket"]), host=host, received=rest)
-        return self._channel
-
-    async def ended(self) -> None:
-        """Return when the process has ended."""
-        await self._process.wait()
-
-    async def end(self) -> None:
-        """End it: by itself, as its input has ended; at once, where its host is cut off."""
-        if self._channel is not None:
-            self._channel.close()
-        with suppress(TimeoutError):
-            async with asyncio.timeout(_END_S):
-                await self._process.wait()
-        await self.kill()
-
-    async def kill(self) -> None:
-        """End it at once."""
-        if self._channel is None:
-            self._stream.close()
-        self._forget_errors()
-        with suppress(ProcessLookupError):
-            self._process.kill()
-        await self._process.wait()
-
-    def _forget_errors(self) -> None:
-        if self._errors >= 0:
-            os.close(self._errors)
-            self._errors = -1
-
-
-def _find_greeting(read: bytes) -> tuple[dict[str, Any], bytes] | None:
-    """The greeting in what was read, and what follows it."""
-    begin = read.find(_GREETING_START)
-    while begin >= 0:
-        line, end, rest = read[begin:].partition(b"\0")
-        with suppress(ValueError):
-            if end and isinstance(greeting := json.loads(line), dict):
-                return greeting, rest
-        begin = read.find(_GREETING_START, begin + 1)
-    return None
 
 
 def _who() -> Call:

@@ -1,0 +1,134 @@
+"""One ssh that runs ``launch bridge`` on a host, and the stream through it.
+
+Knows how it is started, how the bridge is told from what a login shell prints before it, and how it is ended. Refuses
+to know what its end means (``ssh_failures``).
+"""
+
+import asyncio
+import json
+import os
+import socket
+from contextlib import suppress
+from typing import Any, Self
+
+from relaunch.client import ssh_command
+from relaunch.client.channel import Channel
+from relaunch.client.masters import no_ssh
+from relaunch.errors import ProtocolBroken
+
+BANNER_BYTES_MAX = 64 * 1024
+_GREETING_START = b'{"relaunch":'
+_END_S = 2.0
+_READ_BYTES = 4096
+
+
+class EndedSilently(Exception):
+    """An ssh ended, and no bridge has said a word."""
+
+    def __init__(self, status: int, said: str) -> None:
+        super().__init__(status, said)
+        self.status = status
+        self.said = said
+
+
+class Bridge:
+    """An ssh that runs ``launch bridge``, and our end of its standard streams."""
+
+    def __init__(self, process: asyncio.subprocess.Process, stream: socket.socket, errors: int) -> None:
+        self._process = process
+        self._stream = stream
+        self._errors = errors
+        self._channel: Channel | None = None
+
+    @classmethod
+    async def start(cls, host: str, control: str, timeout_s: float, *, prompts: bool) -> Self:
+        """Start one; returns at once."""
+        ours, theirs = socket.socketpair()
+        ours.setblocking(False)
+        # A file and no pipe: a master that stays in the background could hold a pipe open.
+        errors = os.memfd_create("ssh")
+        try:
+            process = await asyncio.create_subprocess_exec(
+                *ssh_command.bridge(host, control, timeout_s, prompts=prompts),
+                env=ssh_command.environment(),
+                stdin=theirs.fileno(),
+                stdout=theirs.fileno(),
+                stderr=errors,
+                # Without a terminal it cannot be asked on one, nor be interrupted from there.
+                start_new_session=not prompts,
+            )
+        except OSError as error:
+            ours.close()
+            os.close(errors)
+            raise no_ssh(error) from None
+        finally:
+            theirs.close()
+        return cls(process, ours, errors)
+
+    async def greeting(self) -> tuple[dict[str, Any], bytes]:
+        """The bridge's one message, whatever a login shell has printed before, and what has come after it.
+
+        Raises:
+            EndedSilently: There was none.
+            ProtocolBroken: Too much was printed.
+        """
+        loop = asyncio.get_running_loop()
+        read = b""
+        while data := await loop.sock_recv(self._stream, _READ_BYTES):
+            read += data
+            if b"\0" in data and (found := _find_greeting(read)):
+                return found
+            if len(read) > BANNER_BYTES_MAX:
+                await self.kill()
+                raise ProtocolBroken(
+                    f"its login shell printed more than {BANNER_BYTES_MAX} bytes, and nothing of launch"
+                )
+        status = await self._process.wait()
+        said = os.pread(self._errors, BANNER_BYTES_MAX, 0).decode("utf-8", "replace")
+        await self.kill()
+        raise EndedSilently(status, said)
+
+    async def join(self, host: str, greeting: dict[str, Any], rest: bytes) -> Channel:
+        """The channel to the launcher, over this bridge; it ends with the channel."""
+        self._forget_errors()
+        self._channel = await Channel.over(self._stream, path=str(greeting["socket"]), host=host, received=rest)
+        return self._channel
+
+    async def ended(self) -> None:
+        """Return when the process has ended."""
+        await self._process.wait()
+
+    async def end(self) -> None:
+        """End it: by itself, as its input has ended; at once, where its host is cut off."""
+        if self._channel is not None:
+            self._channel.close()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_END_S):
+                await self._process.wait()
+        await self.kill()
+
+    async def kill(self) -> None:
+        """End it at once."""
+        if self._channel is None:
+            self._stream.close()
+        self._forget_errors()
+        with suppress(ProcessLookupError):
+            self._process.kill()
+        await self._process.wait()
+
+    def _forget_errors(self) -> None:
+        if self._errors >= 0:
+            os.close(self._errors)
+            self._errors = -1
+
+
+def _find_greeting(read: bytes) -> tuple[dict[str, Any], bytes] | None:
+    """The greeting in what was read, and what follows it."""
+    begin = read.find(_GREETING_START)
+    while begin >= 0:
+        line, end, rest = read[begin:].partition(b"\0")
+        with suppress(ValueError):
+            if end and isinstance(greeting := json.loads(line), dict):
+                return greeting, rest
+        begin = read.find(_GREETING_START, begin + 1)
+    return None
