@@ -6,9 +6,11 @@ Knows the calls as they travel. Refuses to know what a launcher ought to say.
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Literal
+
+from tests.system import transport_ends
 
 from relaunch.core.delivery import Cursor
 from relaunch.core.delivery_wire import proof
@@ -23,6 +25,9 @@ INTERFACE = "io.relaunch.Subscriber."
 SOURCE = "//host/relaunch/1000"
 EPOCH = "e1"
 DEADLINE_S = 20.0
+
+
+_CALLED: list["Played"] = []
 
 
 class HungUp(AssertionError):
@@ -161,7 +166,21 @@ async def call(spec: SubscriptionSpec) -> Played:
 
     kind: Kind = "quic" if spec.transport == "quic" else "tcp"
     await dial(kind, parse_address(spec.address), spec.fingerprint, made)
+    _CALLED.append(ends[0])
     return ends[0]
+
+
+def enact(story: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    """Run it, hang up whatever it has called, and fail if anything stays open or the loop complains."""
+
+    async def whole() -> None:
+        try:
+            await story()
+        finally:
+            while _CALLED:
+                _CALLED.pop().stream.close()
+
+    transport_ends.run(whole)
 
 
 async def attached(spec: SubscriptionSpec, **said: Any) -> Played:

@@ -141,7 +141,7 @@ def _read_item(wire: object) -> Told:
             return Told(Reset(at))
         case "snapshot":
             jobs = wire.get("jobs")
-            if not isinstance(jobs, list):
+            if not isinstance(jobs, list) or not all(isinstance(job, Mapping) for job in jobs):
                 raise ProtocolBroken("a snapshot needs its jobs")
             return Told(Snapshot(at), jobs)
     raise ProtocolBroken("an item is of no kind that is known")

@@ -106,10 +106,10 @@ class Source:
             Refused: It cannot be written down.
         """
         account = self.account
-        if source != account.source:
-            for caller in self._connected():
+        for caller in self._connected():
+            if caller.greeting.source != source:
                 caller.close()
-            account.source = source
+        account.source = source
         if cursor is not None and not self._receiver.links and isinstance(self._receiver.state, Blank):
             self._receiver = receiving.begin(durable=self._store.durable, limit=WAITING_MAX, cursor=cursor)
             account.cursor = cursor
@@ -323,21 +323,21 @@ class Source:
                 assert_never(told.item)
 
     def _entry(self, at: Cursor, wire: Payload) -> Event:
-        if not isinstance(wire, Mapping) or not str(wire["type"]).startswith(TYPE_PREFIX):
+        if not isinstance(wire, Mapping) or wire["id"] != f"{at.epoch}/{at.sequence}":
+            raise ValueError("an event of another place")
+        typed = str(wire["type"]).startswith(TYPE_PREFIX) and isinstance(wire["time"], str)
+        if not typed or not isinstance(wire["data"], Mapping) or not isinstance(wire.get("subject"), str | None):
             raise ValueError("no event of relaunch")
         event = Event.from_wire(dict(wire))
-        mine = event.source == self.account.source and (event.epoch, event.sequence, event.mark) == (*_place(at), "")
-        whole = isinstance(wire["data"], Mapping) and isinstance(wire.get("subject"), str | None)
-        if not (mine and whole and wire["id"] == event.id and self._wanted(event.kind, event.label)):
+        if event.source != self.account.source or not self._wanted(event.kind, event.label):
             raise ValueError("an event that does not belong here")
         return event
 
     def _own(self, item: Item, mark: str, data: dict[str, Any], *, again: bool = False) -> Event:
-        epoch, sequence = _place(item.at)
         return Event(
             source=self.account.source or "",
-            epoch=epoch,
-            sequence=sequence,
+            epoch=item.at.epoch,
+            sequence=item.at.sequence,
             kind=f"stream.{mark}",
             label=None,
             at=time.time(),
@@ -345,7 +345,3 @@ class Source:
             redelivered=again,
             mark=mark,
         )
-
-
-def _place(at: Cursor) -> tuple[str, int]:
-    return at.epoch, at.sequence

@@ -59,8 +59,6 @@ class Subscription:
         self._turn_at = 0.0
         self._taking = False
         self._closed = False
-        for key in store.accounts:
-            self._add(key)
 
     @classmethod
     async def open(
@@ -291,7 +289,8 @@ class Subscription:
         self._listener.close()
         self._watch.close()
         self._handover.wake()
-        await self._store.close([key for key, source in self._sources.items() if source.in_doubt])
+        untouched = {account.key for account in self._store.accounts.values() if account.in_doubt} - set(self._sources)
+        await self._store.close([*untouched, *(key for key, source in self._sources.items() if source.in_doubt)])
 
 
 async def _open_file(name: str) -> Store:
