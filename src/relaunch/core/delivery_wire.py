@@ -6,7 +6,7 @@ What comes from outside is checked here, field by field, once. Refuses to know w
 import hmac
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, assert_never
 
 from relaunch.core.delivery import Bookmark, Cursor, Entry, Gap, Item, Reset, Snapshot
 from relaunch.core.varlink import Message
@@ -112,6 +112,8 @@ def write_item(told: Told) -> Message:
             return {"kind": "gap", "at": at, "previous": previous, "first": first}
         case Reset():
             return {"kind": "reset", "at": at}
+        case _:
+            assert_never(item)
 
 
 def read_items(wire: object) -> Iterable[Told]:
