@@ -37,6 +37,7 @@ class Sshd:
         forwards: Whether sockets may be forwarded.
         slow_s: How long the login shell takes before it does anything; it prints a banner first.
         installed: Whether ``launch`` is on the login's PATH.
+        launch: A script that is there in its place.
         options: Further lines of its configuration.
     """
 
@@ -44,6 +45,7 @@ class Sshd:
     forwards: bool = True
     slow_s: float = 0.0
     installed: bool = True
+    launch: str = ""
     options: tuple[str, ...] = ()
 
 
@@ -66,6 +68,10 @@ class SshHost(NetworkHost):
             Path(shell).write_text(_SLOW_SHELL.format(slow_s=self.sshd.slow_s))
             Path(shell).chmod(0o755)
         (self.place / "home").mkdir()
+        if self.sshd.launch:
+            (self.place / "bin").mkdir()
+            (self.place / "bin" / "launch").write_text(f"#!/bin/sh\n{self.sshd.launch}\n")
+            (self.place / "bin" / "launch").chmod(0o755)
         nobody = "nobody:x:65534:65534::/nonexistent:/bin/false\nsshd:x:100:65534::/run/sshd:/bin/false\n"
         (self.place / "passwd").write_text(f"root:x:0:0:root:{self.place}/home:{shell}\n{nobody}")
         (self.place / "shadow").write_text("root:*:19000:0:99999:7:::\n")
@@ -74,7 +80,8 @@ class SshHost(NetworkHost):
         self._namespaces.run("sh", "-ec", "\n".join(commands))
 
     def _configuration(self) -> str:
-        path = f"{LAUNCH.parent}:{SYSTEM_PATH}" if self.sshd.installed else SYSTEM_PATH
+        launch = self.place / "bin" if self.sshd.launch else LAUNCH.parent
+        path = f"{launch}:{SYSTEM_PATH}" if self.sshd.installed else SYSTEM_PATH
         places = {name: self.env[name] for name in ("XDG_RUNTIME_DIR", "XDG_STATE_HOME")}
         lines = [
             f"Port {self.sshd.port}",

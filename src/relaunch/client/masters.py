@@ -284,7 +284,7 @@ async def _order(command: list[str], timeout_s: float = _ORDER_S) -> tuple[int, 
             stderr=asyncio.subprocess.PIPE,
         )
     except OSError as error:
-        raise no_ssh(error) from None
+        raise no_ssh(error, "") from None
     try:
         async with asyncio.timeout(timeout_s):
             _, said = await process.communicate()
@@ -297,6 +297,6 @@ async def _order(command: list[str], timeout_s: float = _ORDER_S) -> tuple[int, 
     return await process.wait(), said.decode("utf-8", "replace")
 
 
-def no_ssh(error: OSError) -> HostUnreachable:
+def no_ssh(error: OSError, host: str) -> HostUnreachable:
     """The error for an ssh that cannot be run."""
-    return HostUnreachable(f"ssh cannot be run: {error.strerror}; install the OpenSSH client")
+    return HostUnreachable(f"{host and host + ': '}ssh cannot be run: {error.strerror}; install the OpenSSH client")

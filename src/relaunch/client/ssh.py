@@ -149,7 +149,7 @@ class HostConnection(Connection):
                 master.clean(but_turn=True)
                 master.write(Record(host=self.host))
             bridge, greeting, rest = await self._start(master)
-            channel = await bridge.join(self.host, greeting, rest)
+            channel = await bridge.join(greeting, rest)
             ended = asyncio.create_task(bridge.ended())
             self._bridges[ended] = bridge
             ended.add_done_callback(self._bridges.pop)

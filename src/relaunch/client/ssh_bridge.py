@@ -34,7 +34,8 @@ class EndedSilently(Exception):
 class Bridge:
     """An ssh that runs ``launch bridge``, and our end of its standard streams."""
 
-    def __init__(self, process: asyncio.subprocess.Process, stream: socket.socket, errors: int) -> None:
+    def __init__(self, host: str, process: asyncio.subprocess.Process, stream: socket.socket, errors: int) -> None:
+        self._host = host
         self._process = process
         self._stream = stream
         self._errors = errors
@@ -60,10 +61,10 @@ class Bridge:
         except OSError as error:
             ours.close()
             os.close(errors)
-            raise no_ssh(error) from None
+            raise no_ssh(error, host) from None
         finally:
             theirs.close()
-        return cls(process, ours, errors)
+        return cls(host, process, ours, errors)
 
     async def greeting(self) -> tuple[dict[str, Any], bytes]:
         """The bridge's one message, whatever a login shell has printed before, and what has come after it.
@@ -81,17 +82,17 @@ class Bridge:
             if len(read) > BANNER_BYTES_MAX:
                 await self.kill()
                 raise ProtocolBroken(
-                    f"its login shell printed more than {BANNER_BYTES_MAX} bytes, and nothing of launch"
+                    f"{self._host}: its login shell printed more than {BANNER_BYTES_MAX} bytes, and nothing of launch"
                 )
         status = await self._process.wait()
         said = os.pread(self._errors, BANNER_BYTES_MAX, 0).decode("utf-8", "replace")
         await self.kill()
         raise EndedSilently(status, said)
 
-    async def join(self, host: str, greeting: dict[str, Any], rest: bytes) -> Channel:
+    async def join(self, greeting: dict[str, Any], rest: bytes) -> Channel:
         """The channel to the launcher, over this bridge; it ends with the channel."""
         self._forget_errors()
-        self._channel = await Channel.over(self._stream, path=str(greeting["socket"]), host=host, received=rest)
+        self._channel = await Channel.over(self._stream, path=str(greeting["socket"]), host=self._host, received=rest)
         return self._channel
 
     async def ended(self) -> None:
