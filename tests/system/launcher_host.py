@@ -96,7 +96,7 @@ class Host:
     def popen(self, *args: str, **options: Any) -> subprocess.Popen[str]:
         """Start ``launch`` and go on; its output is piped unless told otherwise. At the end it is ended, if need be."""
         settings = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-        process = subprocess.Popen([*self.enter, str(LAUNCH), *args], env=self.env, **(settings | options))
+        process = subprocess.Popen([*self.enter, str(LAUNCH), *args], **(settings | {"env": self.env} | options))
         self._started.append(process)
         return process
 
