@@ -422,3 +422,28 @@ def test_a_user_that_hangs_up_at_once_harms_nobody(kind: Kind) -> None:
             assert not served.ends[0].ends
 
     run(story)
+
+
+@both
+def test_a_user_that_fails_loses_its_stream_and_no_other(kind: Kind) -> None:
+    """[D14] The loop is told of it once."""
+
+    class Broken(Echo):
+        def received(self, data: bytes) -> None:
+            if data == b"fail":
+                raise ZeroDivisionError
+            super().received(data)
+
+    async def story() -> None:
+        told: list[Any] = []
+        async with serving(kind, Broken) as served:
+            good, bad = await served.dial(), await served.dial()
+            loop = asyncio.get_running_loop()
+            loop.set_exception_handler(lambda _, context: told.append(context["exception"]))
+            bad.stream.send(b"fail")
+            assert await bad.end()
+            good.stream.send(b"x")
+            assert await good.hear(1) == b"x"
+            assert [type(error) for error in told] == [ZeroDivisionError]
+
+    run(story)

@@ -44,7 +44,7 @@ async def dial(
         # Each address that the host has gets its share of the time, lest one that leads nowhere takes all of it.
         try:
             async with asyncio.timeout((deadline_s - loop.time()) / (len(targets) - number)):
-                return await _dial(kind, target, fingerprint, make_end)
+                return await _dial(kind, target, fingerprint.lower(), make_end)
         except TimeoutError:
             reason = f"no answer within {timeout_s:g} s"
         except OSError as error:

@@ -52,7 +52,10 @@ class Stream(Protocol):
         """Hang up. What was sent before still goes out if it can, within a bounded time; nothing more is received."""
 
     def pause(self) -> None:
-        """Receive nothing more, so that the sender comes to a stop. An end may go unnoticed until ``resume``."""
+        """Receive nothing more, so that the sender comes to a stop. An end may go unnoticed until ``resume``.
+
+        What may still come is held: 256 KiB over TCP, beside what the system holds, and 1 MiB over QUIC.
+        """
 
     def resume(self) -> None:
         """Receive again."""
@@ -70,4 +73,4 @@ class Listener(Protocol):
         """How many connections were dropped before they were accepted, by reason."""
 
     def close(self) -> None:
-        """End listening, and every stream as its ``close`` would."""
+        """End listening, and every stream as its ``close`` would. Over QUIC they share the port until then."""

@@ -63,7 +63,12 @@ async def dial(target: Target, fingerprint: str, make_end: Callable[[Stream], En
 
 async def listen(address: Address, credentials: Credentials, accepted: Callable[[Stream], End]) -> "TcpListener":
     """See ``relaunch.transport.listen``."""
-    return TcpListener(await bind(address, socket.SOCK_STREAM), address, credentials, accepted)
+    sock = await bind(address, socket.SOCK_STREAM)
+    try:
+        return TcpListener(sock, address, credentials, accepted)
+    except BaseException:
+        sock.close()
+        raise
 
 
 class TcpListener:

@@ -114,11 +114,18 @@ class Link:
     def react(self) -> None:
         """Do what follows from what has been taken in."""
         self._reacting = True
-        while not self._is_dropped() and (event := self._connection.next_event()) is not None:
-            self._handle(event)
-        self._hand_on()
+        try:
+            while not self._is_dropped() and (event := self._connection.next_event()) is not None:
+                self._handle(event)
+            self._hand_on()
+        except Exception as error:  # noqa: BLE001 - of the stream's user; it is told to the loop, as asyncio would
+            # Other streams come through the same socket, and must not wait for it.
+            message = f"the user of the stream with {self.peer} failed"
+            self._loop.call_exception_handler({"message": message, "exception": error})
+            self.break_off("it was dropped, for its user failed")
+        finally:
+            self._reacting = False
         ending = self._connection.ending
-        self._reacting = False
         self._transmit()
         if ending is not None:
             self.break_off(_reason(ending, self._connection.configuration.idle_timeout))

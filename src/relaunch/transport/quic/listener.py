@@ -35,7 +35,12 @@ from relaunch.transport.udp import Datagram, UdpPort
 
 async def listen(address: Address, credentials: Credentials, accepted: Callable[[Stream], End]) -> "QuicListener":
     """See ``relaunch.transport.listen``."""
-    return QuicListener(await bind(address, socket.SOCK_DGRAM), address, credentials, accepted)
+    sock = await bind(address, socket.SOCK_DGRAM)
+    try:
+        return QuicListener(sock, address, credentials, accepted)
+    except BaseException:
+        sock.close()
+        raise
 
 
 class QuicListener:
