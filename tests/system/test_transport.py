@@ -352,6 +352,49 @@ def test_a_peer_that_is_killed_ends_the_stream(kind: Kind, monkeypatch: pytest.M
     run(story)
 
 
+LISTENING_VICTIM = """
+import asyncio, sys
+from tests.system.transport_ends import Ear, serving, CREDENTIALS
+
+async def main():
+    async with serving(sys.argv[1], Ear) as served:
+        print(served.port, CREDENTIALS.fingerprint, flush=True)
+        await asyncio.sleep(60)
+
+asyncio.run(main())
+"""
+
+
+@both
+def test_a_listener_that_is_killed_ends_the_stream(kind: Kind) -> None:
+    """[D13] Over QUIC as soon as something is sent to it, for its system says that nobody is there."""
+
+    async def story() -> None:
+        arguments = [sys.executable, "-c", LISTENING_VICTIM, kind]
+        victim = await asyncio.create_subprocess_exec(
+            *arguments, env={**os.environ, "PYTHONPATH": "."}, stdout=subprocess.PIPE
+        )
+        assert victim.stdout is not None
+        port, fingerprint = (await victim.stdout.readline()).decode().split()
+        ears: list[Ear] = []
+        stream = await dial(kind, Address("127.0.0.1", int(port)), fingerprint, lambda one: remembered(ears, Ear(one)))
+        victim.kill()
+        await victim.wait()
+        stream.send(b"still there?")
+        assert await ears[0].end() in {
+            "the other side vanished without hanging up",
+            "the other side broke the connection off",
+            "the other side is gone: nobody listens there any more",
+        }
+
+    run(story)
+
+
+def remembered(ears: list[Ear], ear: Ear) -> Ear:
+    ears.append(ear)
+    return ear
+
+
 # Flow
 
 

@@ -138,7 +138,7 @@ def test_bytes_that_break_an_established_stream_end_it() -> None:
     async def story() -> None:
         async with serving("tcp") as served:
             one, other = await served.pair()
-            one.stream._transport.write(b"\x17\x03\x03\x00\x20" + b"x" * 32)  # type: ignore[attr-defined]  # looks inside
+            one.stream._transport.write(b"\x17\x03\x03\x00\x20" + b"x" * 32)  # type: ignore[attr-defined]  # a look inside
             assert (await other.end()).startswith("the other side broke the protocol: ")
             await one.end()
 
@@ -258,7 +258,7 @@ def test_datagrams_that_are_no_quic_are_counted_and_dropped() -> None:
                         await asyncio.sleep(0)
                 await works(served)
             assert served.listener.refused["garbage"] > len(garbage) * 0.8
-            assert not served.listener._links or len(served.listener._links) == 1  # type: ignore[attr-defined]  # inside
+            assert len(served.listener._links) <= 1  # type: ignore[attr-defined]  # a look inside
 
     run(story)
 
