@@ -21,7 +21,7 @@ async def main() -> None:
     while not all(launcher.over for launcher in launchers):
         for launcher in launchers:
             launcher.beat()
-        await asyncio.sleep(specs[0].beat_s * 0.8)
+        await asyncio.sleep(specs[0].beat_s * 0.4)
 
 
 if __name__ == "__main__":

@@ -385,15 +385,18 @@ def test_a_launcher_that_floods_is_read_no_further_and_starves_nobody() -> None:
         calm.deliver(*(entry(n, source="//other/relaunch/1000") for n in range(1, 21)))
         await eventually(lambda: len(handover.lanes[1].waiting) == 20, "the calm one")
         assert handover.size_bytes < 10_000_000 < size_bytes
+        for _ in range(3):
+            assert sequence_of(await flood.reply()) == 0, "it has its answer, though its heartbeats are not read"
         told = [await taken(subscription) for _ in range(40)]
         assert [one.source for one in told].count(SOURCE) == 20
         rest = [await taken(subscription) for _ in range(380)]
         sequences = [one.sequence for one in told + rest if one.source == SOURCE]
         assert sequences == list(range(1, 401))
+        assert subscription.needs() == set()
         assert handover.size_bytes == 0
         assert not any(lane.paused for lane in handover.lanes)
 
-    run(scene, kinds=("job.exited",))
+    run(scene, kinds=("job.exited",), suspect_after_s=1.0)
 
 
 def test_more_than_the_limit_ends_the_connection_and_nothing_is_lost() -> None:

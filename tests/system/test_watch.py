@@ -26,7 +26,7 @@ from relaunch.event import Event
 from relaunch.subscriber.subscription import Subscription
 from relaunch.subscription import SubscriptionSpec
 
-SUSPECT_AFTER_S = 0.4
+SUSPECT_AFTER_S = 0.5
 NAMES = ("a", "b", "c")
 
 
@@ -87,7 +87,7 @@ def test_launchers_that_fall_silent_together_are_told_of_together() -> None:
     """[D10] [D11] [D27] Suspected, lost, back: each in an event of its own, and not for certain before it is back."""
 
     async def play() -> None:
-        async with subscribed(key="host", suspect_after_s=SUSPECT_AFTER_S) as (subscription, spec):
+        async with subscribed(suspect_after_s=2 * SUSPECT_AFTER_S) as (subscription, spec):
             specs = [(name, subscription.request(name)) for name in NAMES]
             launchers = Launchers([(source(name), one) for name, one in specs])
             other = await attached(spec)
@@ -100,13 +100,13 @@ def test_launchers_that_fall_silent_together_are_told_of_together() -> None:
                 silent_since = time.monotonic()
                 launchers.send(signal.SIGSTOP)
                 suspected = [await taken(subscription) for _ in NAMES]
-                assert SUSPECT_AFTER_S * 0.7 < time.monotonic() - silent_since < SUSPECT_AFTER_S + 0.5
+                assert SUSPECT_AFTER_S < time.monotonic() - silent_since < 2 * SUSPECT_AFTER_S + 2
                 assert kinds(suspected) == ["host.suspect"] * 3
                 assert {one.source for one in suspected} == {source(name) for name in NAMES}
                 assert [(one.data["number"], one.data["together"]) for one in suspected] == [(1, 3), (2, 3), (3, 3)]
                 assert len({one.data["group"] for one in suspected}) == 1
                 assert len({one.id for one in suspected}) == 3
-                assert all(one.data["silent_s"] >= SUSPECT_AFTER_S * 0.75 for one in suspected)
+                assert all(one.data["silent_s"] >= 1.5 * SUSPECT_AFTER_S for one in suspected)
                 assert subscription.needs() == set(NAMES)
                 lost = [await taken(subscription) for _ in NAMES]
                 assert kinds(lost) == ["host.lost"] * 3

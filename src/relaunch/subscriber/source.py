@@ -184,7 +184,7 @@ class Source:
             self._held = None
         if self._callers.pop(caller.link, None) is not None:
             self._apply(receiving.Disconnected(caller.link))
-            self._watch.unread(self.account.key, self.lane.paused and bool(self._callers))
+            self._regard()
             self._changed()
 
     def _connected(self) -> list[Caller]:
@@ -221,15 +221,25 @@ class Source:
 
     def pause(self) -> None:
         """See ``handover.Origin``."""
-        self._watch.unread(self.account.key, bool(self._callers))
+        self._regard()
         for caller in self._callers.values():
             caller.pause()
 
     def resume(self) -> None:
         """See ``handover.Origin``."""
-        self._watch.unread(self.account.key, False)
+        self._regard()
         for caller in self._callers.values():
             caller.resume()
+
+    def _regard(self) -> None:
+        """Whether its silence counts: not while it is not listened to."""
+        self._watch.unread(self.account.key, self._say_it_is_there if self.lane.paused and self._callers else None)
+
+    def _say_it_is_there(self) -> None:
+        """Its heartbeats are not read, and yet it is to have an answer to them."""
+        state = self._receiver.state
+        for caller in self._callers.values():
+            caller.ack(state.handled if isinstance(state, Following) and not self.is_blocked else None)
 
     # Effects
 

@@ -56,7 +56,7 @@ class Watch:
         self._tell = tell
         self._changed = changed
         self._peers: dict[str, Peer] = {}
-        self._unread: set[str] = set()
+        self._unread: dict[str, Callable[[], None]] = {}
         self._watch = liveness.Watch(terms, clock())
         self._timer: asyncio.TimerHandle | None = None
         self._closed = False
@@ -88,13 +88,17 @@ class Watch:
         """That run has ended: it said so."""
         self._apply(key, Gone(run))
 
-    def unread(self, key: str, unread: bool) -> None:  # noqa: FBT001 - it is what the name says
-        """Whether what a launcher sends is left unread: its silence is ours then."""
-        if unread:
-            self._unread.add(key)
-        else:
+    def unread(self, key: str, say: Callable[[], None] | None) -> None:
+        """Whether what a launcher sends is left unread: then its silence is ours.
+
+        Args:
+            key: The launcher's.
+            say: Called now and then, to show it that somebody is there; None where it is read again.
+        """
+        if say is not None:
+            self._unread[key] = say
+        elif self._unread.pop(key, None) is not None:
             self._excuse(key)
-            self._unread.discard(key)
 
     def close(self) -> None:
         """Watch no more."""
@@ -126,8 +130,9 @@ class Watch:
 
     def _look(self) -> None:
         self._timer = None
-        for key in self._unread:
+        for key, say in self._unread.items():
             self._excuse(key)
+            say()
         runs = {key: peer.run for key, peer in self._peers.items()}
         self._watch, changed, reports = liveness.review(self._watch, self._peers, clock())
         self._peers |= changed
