@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.system.evidence import kill, rss_bytes
+from tests.system.evidence import kill, kill_launcher, rss_bytes
 from tests.system.launcher_host import Host, wait_for
 from tests.system.peer import call, spec_of
 from tests.system.played_subscriber import Caller, Message, ask, subscriber, subscriptions
@@ -376,7 +376,7 @@ def test_what_is_not_in_memory_comes_from_the_disk(host: Host) -> None:
 
     async def scenario() -> None:
         await _burst(host, 40)
-        await ask(host, "Replace")  # the next launcher has nothing of it in memory
+        await asyncio.to_thread(kill_launcher, host)  # the next one has nothing of it in memory
         async with subscriber() as one:
             await one.subscribe(host, since=3)
             last = (await ask(host, "GetStatus"))["status"]["journal"]["last_sequence"]

@@ -166,8 +166,15 @@ class Journal:
             self._loop.call_soon(self._end_turn)
         self._turn.append(write)
 
+    def commit(self) -> None:
+        """End the turn now: what was handed in is all that belongs together, and somebody waits for it."""
+        if self._turn:
+            self._end_turn()
+
     def _end_turn(self) -> None:
         writes, self._turn = self._turn, []
+        if not writes:
+            return
         if self._is_small(writes):
             begin = time.monotonic()
             problem = self._commit(writes)
@@ -242,8 +249,7 @@ class Journal:
 
     async def close(self) -> None:
         """Commit what waits, if the disk takes it, and end the threads."""
-        if self._turn:
-            self._end_turn()
+        self.commit()
         self._queue.put(None)
         await self._loop.run_in_executor(self._reader, self._writer.join)
         await self._loop.run_in_executor(self._reader, self._checkpoint)

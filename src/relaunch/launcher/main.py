@@ -85,7 +85,7 @@ class Launcher:
         await self._link.open(self._options.keeper_fd)
         hello = await self._hello
         path = os.path.join(self._options.state, "journal.db")
-        journal = Journal(path, hello["boot_id"], self._committed, self._link.flush)
+        journal = self._journal = Journal(path, hello["boot_id"], self._committed, self._link.flush)
         outputs = Outputs(make_private(os.path.join(self._options.state, "output")))
         speaker = Speaker(source=self._source, boot_id=hello["boot_id"], run=_next_run(journal))
         subscriptions = self._subscriptions = Subscriptions(journal, speaker, Snapshots(journal, outputs.path_of))
@@ -193,6 +193,8 @@ class Launcher:
             if report["event"] == "asked":
                 self._asked(report["signal"])
         self._supervisor.reported([report for report in reports if report["event"] != "asked"])
+        if self._up.done():
+            self._journal.commit()
 
     def _keeper_lost(self) -> None:
         """The kernel kills this process at the same moment, see ``die_with_parent``; this only stops new work."""

@@ -5,7 +5,6 @@ else it says ends the connection. Refuses to know when to dial and what to send.
 """
 
 import asyncio
-import logging
 import re
 from dataclasses import dataclass
 from typing import Protocol
@@ -27,7 +26,6 @@ ANSWERS_SPARE = 256
 # Less than the core gives it, so that what is told of a failure is what failed.
 DIAL_S = 4.5
 _NONCE = re.compile(r"[0-9a-f]{64}")
-log = logging.getLogger("relaunch")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,8 +93,7 @@ class Outgoing:
             await dial(kind, address, self._spec.fingerprint, self._begin, DIAL_S)
         except RelaunchError as error:
             self._end(error.message)
-        except Exception as error:
-            log.exception("subscription %s: dialling %s failed inside", self._spec.id, self._spec.address)
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is this connection's trouble only
             self._end(f"the launcher failed inside: {error!r}")
 
     def _begin(self, stream: Stream) -> End:

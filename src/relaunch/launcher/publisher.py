@@ -106,7 +106,7 @@ class Publisher:
     @property
     def is_behind(self) -> bool:
         """Whether the subscriber is there, and its application has something to handle yet."""
-        return self.is_connected and not sending.is_caught_up(self._sender)
+        return self.is_connected and not (self._told is self._supply.recent.at and sending.is_caught_up(self._sender))
 
     def to_wire(self) -> Wire:
         """As ``Subscription`` of the interface has it; the secret is not in it."""
@@ -328,6 +328,8 @@ class Publisher:
         found = recent.find(after, self._wanted, scan.count, self._room())
         if found is None:
             self._begin_work(self._read(scan))
+        elif after >= recent.at.sequence:
+            self._scan = scan  # there is nothing yet; the next commit answers it
         else:
             self._scanned(scan, found.through, found.events)
 
