@@ -193,6 +193,12 @@ class SshNetwork(Network):
         (self.client / "run").mkdir(mode=0o700)
         self.env = {"PATH": f"{ssh.parent}:{os.environ['PATH']}", "XDG_RUNTIME_DIR": f"{self.client}/run"}
 
+    def serve(self) -> None:
+        """Start the launcher of every host."""
+        with ThreadPoolExecutor() as threads:
+            for done in [threads.submit(host.serve) for host in self.ssh_hosts]:
+                done.result()
+
     @property
     def config(self) -> Path:
         """The client's ssh_config."""

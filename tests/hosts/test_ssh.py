@@ -42,8 +42,8 @@ async def settled(host: SshHost) -> None:
 
 @pytest.fixture
 def network(connect_ssh: ConnectSsh) -> SshNetwork:
-    """Five ordinary hosts; the first has a launcher."""
-    network = connect_ssh()
+    """Two ordinary hosts; the first has a launcher."""
+    network = connect_ssh(Sshd(), Sshd())
     network.ssh_hosts[0].serve()
     return network
 
@@ -199,8 +199,7 @@ def test_a_request_that_is_killed_leaves_no_bridge(connect_ssh: ConnectSsh) -> N
 def test_nothing_is_left_when_connections_are_closed(connect_ssh: ConnectSsh) -> None:
     """[R7]"""
     network = connect_ssh(Sshd(), Sshd(forwards=False), Sshd(installed=False))
-    for host in network.ssh_hosts:
-        host.serve()
+    network.serve()
 
     async def work() -> None:
         for host in network.ssh_hosts:

@@ -47,8 +47,8 @@ def fails(host: str, kind: type[RelaunchError], *words: str, timeout_s: float = 
 
 @pytest.fixture
 def network(connect_ssh: ConnectSsh) -> SshNetwork:
-    """Five hosts without launchers; the fifth has no launch."""
-    return connect_ssh(Sshd(), Sshd(), Sshd(), Sshd(), Sshd(installed=False))
+    """Three hosts without launchers; the third has no launch."""
+    return connect_ssh(Sshd(), Sshd(), Sshd(installed=False))
 
 
 def test_no_launcher_runs_there(network: SshNetwork) -> None:
@@ -62,7 +62,7 @@ def test_no_launcher_runs_there(network: SshNetwork) -> None:
 
 def test_no_launch_is_installed_there(network: SshNetwork) -> None:
     """[R3]"""
-    fails("host5", NotInstalled, "install")
+    fails("host3", NotInstalled, "install")
 
 
 def test_there_is_no_such_host(network: SshNetwork) -> None:
@@ -166,18 +166,15 @@ HOSTILE = [
 ]
 
 
-@pytest.mark.parametrize("host", HOSTILE)
-def test_a_hostile_name_is_refused(connect_ssh: ConnectSsh, host: str, tmp_path: Path) -> None:
+def test_a_hostile_name_is_refused_and_nothing_is_executed(network: SshNetwork, tmp_path: Path) -> None:
     """[R4]"""
     touched = tmp_path / "touched"
-    network = connect_ssh(Sshd())
     network.write_config("ProxyCommand sh -c 'echo %h %r; exit 1'")
-    with pytest.raises(BadHost) as raised:
-        connect_host(host.replace("TOUCHED", str(touched)))
-    assert "\n" not in raised.value.message
-    assert raised.value.message.isprintable()
-    assert network.ssh_runs() == 0
-    assert not touched.exists()
+    for host in HOSTILE:
+        with pytest.raises(BadHost) as raised:
+            connect_host(host.replace("TOUCHED", str(touched)))
+        assert raised.value.message.isprintable()
+        assert (network.ssh_runs(), touched.exists()) == (0, False)
 
 
 @pytest.mark.parametrize(

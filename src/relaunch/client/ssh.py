@@ -87,6 +87,14 @@ class HostConnection(Connection):
     ) -> None:
         await self.aclose()
 
+    async def reach(self) -> None:
+        """Connect, where that is not so already.
+
+        Raises:
+            Unreachable: The host, or a launcher there, cannot be reached; nothing was asked of it.
+        """
+        await self._channel()
+
     async def aclose(self) -> None:
         """Close, and return when nothing of this connection is left but the host's master."""
         self.close()

@@ -1,0 +1,216 @@
+"""Launchers on many hosts, asked at once.
+
+Knows how many hosts are dealt with at a time, that each answers for itself, and how their events are followed through
+every outage. Refuses to know how a host is reached (``ssh``), and which hosts a pattern stands for.
+"""
+
+import asyncio
+import random
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sequence
+from contextlib import aclosing
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+from relaunch.client.connection import Connection
+from relaunch.client.ssh import TIMEOUT_S, HostConnection, connect_host
+from relaunch.errors import OutcomeUnknown, RelaunchError, TimedOut, Usage
+from relaunch.event import Event
+
+FANOUT = 32
+ANSWER_S = 30.0
+# What waits for a slow reader of events; then the launchers are made to wait, and lose nothing.
+_WAITING_MAX = 1024
+_AGAIN_S, _AGAIN_MAX_S = 0.1, 10.0
+
+# Whoever was connected for so long was not so by accident.
+_WELL_S = 5.0
+
+T = TypeVar("T")
+
+
+class Cluster:
+    """Launchers on many hosts, to be entered: ``async with Cluster(["node1", "node2"]) as cluster:``.
+
+    Nothing is connected before it is needed. What was connected stays so for a while after this is left.
+
+    Args:
+        hosts: As ssh takes them; of the same name twice, one.
+        fanout: How many are asked at a time.
+        timeout_s: How long a host may take for an answer, connecting included.
+        connect_timeout_s: How long connecting alone may take.
+        prompts: Whether ssh may ask for a passphrase or password on the terminal; only where there is one host.
+
+    Raises:
+        BadHost: One of them is no host's name.
+    """
+
+    def __init__(
+        self,
+        hosts: Iterable[str],
+        *,
+        fanout: int = FANOUT,
+        timeout_s: float = ANSWER_S,
+        connect_timeout_s: float | None = None,
+        prompts: bool = False,
+    ) -> None:
+        names = list(dict.fromkeys(hosts))
+        prompts = prompts and len(names) == 1
+        if connect_timeout_s is None and not prompts:
+            connect_timeout_s = min(timeout_s, TIMEOUT_S)
+        self._timeout_s = timeout_s
+        self._limit = asyncio.Semaphore(max(1, fanout))
+        self._hosts = {name: connect_host(name, timeout_s=connect_timeout_s, prompts=prompts) for name in names}
+
+    @property
+    def hosts(self) -> Sequence[str]:
+        """The hosts, in the order in which they were given."""
+        return tuple(self._hosts)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await asyncio.gather(*(host.aclose() for host in self._hosts.values()))
+
+    async def each(
+        self, ask: Callable[[Connection], Awaitable[T]], *, timeout_s: float | None = None
+    ) -> AsyncGenerator[tuple[str, T | RelaunchError], None]:
+        """Ask every host the same, and yield each one's answer as it comes: ``cluster.each(lambda host: host.list())``.
+
+        A host that fails answers with its error, as a value. ``TimedOut`` and what else is raised before it was asked
+        mean that nothing was done there; after ``OutcomeUnknown``, nobody knows.
+
+        Args:
+            ask: What is asked of each connection.
+            timeout_s: How long a host may take, if not as long as the cluster's.
+        """
+        limit_s = self._timeout_s if timeout_s is None else timeout_s
+        tasks = [asyncio.create_task(self._answer(host, ask, limit_s)) for host in self._hosts.values()]
+        try:
+            for task in asyncio.as_completed(tasks):
+                yield await task
+        finally:
+            for one in tasks:
+                one.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _answer(
+        self, host: HostConnection, ask: Callable[[Connection], Awaitable[T]], timeout_s: float
+    ) -> tuple[str, T | RelaunchError]:
+        asked = False
+        async with self._limit:
+            limit = asyncio.timeout(timeout_s)
+            try:
+                async with limit:
+                    await host.reach()
+                    asked = True
+                    return host.host, await ask(host)
+            except RelaunchError as error:
+                return host.host, error
+            except TimeoutError:
+                if not limit.expired():
+                    raise
+                # Answers come in order: whatever is asked over the same connection would wait behind this one.
+                host.close()
+                return host.host, _late(host.host, timeout_s, asked=asked)
+
+    async def events(
+        self, *patterns: str, kinds: Iterable[str] | None = None, since_at: float | None = None
+    ) -> AsyncGenerator[tuple[str, Event | RelaunchError], None]:
+        """Yield what happens on every host, each host's events in the order of its journal, until the loop is left.
+
+        A host that cannot be reached any more is told of by its error, once for each kind of it in an outage. It is
+        tried again for ever, and what happened there meanwhile then comes.
+
+        Args:
+            patterns: Only jobs whose label one of these matches.
+            kinds: Only these kinds of events.
+            since_at: Also what happened at or after this time, seconds since the epoch; else only what comes.
+        """
+        arrived: asyncio.Queue[tuple[str, Event | RelaunchError]] = asyncio.Queue(_WAITING_MAX)
+        wanted = {"kinds": None if kinds is None else list(kinds)}
+        followers = [
+            asyncio.create_task(_Follower(host, self._limit, arrived, patterns, wanted, since_at).follow())
+            for host in self._hosts.values()
+        ]
+        try:
+            while True:
+                yield await arrived.get()
+        finally:
+            for one in followers:
+                one.cancel()
+            await asyncio.gather(*followers, return_exceptions=True)
+
+
+class _Follower:
+    """Follows one host's journal, whatever becomes of host and launcher."""
+
+    def __init__(
+        self,
+        host: HostConnection,
+        limit: asyncio.Semaphore,
+        arrived: asyncio.Queue[tuple[str, Event | RelaunchError]],
+        patterns: Sequence[str],
+        wanted: dict[str, Any],
+        since_at: float | None,
+    ) -> None:
+        self._host = host
+        self._limit = limit
+        self._arrived = arrived
+        self._patterns = patterns
+        self._wanted = wanted
+        self._since_at = since_at
+        self._place: tuple[str, int] | None = None
+        self._told: type[RelaunchError] | None = None
+        self._attempts = 0
+        self._well_since: float | None = None
+
+    async def follow(self) -> None:
+        """Follow for ever, or until what is asked for turns out to be wrong."""
+        while True:
+            try:
+                await self._follow_once()
+            except Usage as error:
+                await self._arrived.put((self._host.host, error))
+                return
+            except RelaunchError as error:
+                self._judge()
+                if type(error) is not self._told:
+                    self._told = type(error)
+                    await self._arrived.put((self._host.host, error))
+            limit_s = min(_AGAIN_S * 2.0 ** min(self._attempts, 10), _AGAIN_MAX_S)
+            self._attempts += 1
+            await asyncio.sleep(random.uniform(limit_s / 2, limit_s))  # noqa: S311 - spreads clients, hides nothing
+
+    async def _follow_once(self) -> None:
+        """Follow until the launcher goes away or the connection breaks."""
+        async with self._limit:
+            await self._host.reach()
+            if self._place is None and self._since_at is None:
+                journal = (await self._host.status()).journal
+                self._place = str(journal["epoch"]), int(journal["last_sequence"])
+        epoch, since = self._place or (None, None)
+        since_at = self._since_at if self._place is None else None
+        self._well_since = asyncio.get_running_loop().time()
+        events = self._host.events(
+            *self._patterns, epoch=epoch, since=since, since_at=since_at, follow=True, **self._wanted
+        )
+        async with aclosing(events):
+            async for event in events:
+                await self._arrived.put((self._host.host, event))
+                self._place = event.epoch, event.sequence
+                self._told, self._attempts = None, 0
+
+    def _judge(self) -> None:
+        """Take what ended now for a new outage, if it was well for long enough before."""
+        if self._well_since is not None and asyncio.get_running_loop().time() - self._well_since > _WELL_S:
+            self._told, self._attempts = None, 0
+        self._well_since = None
+
+
+def _late(host: str, timeout_s: float, *, asked: bool) -> RelaunchError:
+    if asked:
+        return OutcomeUnknown(f"{host}: no answer within {timeout_s:g} seconds; whether it was done is unknown")
+    return TimedOut(f"{host}: no connection within {timeout_s:g} seconds; nothing was asked of it")

@@ -1,0 +1,237 @@
+"""Many hosts over ssh: each answers for itself, and one stream tells of all of them."""
+
+import asyncio
+import os
+import signal
+import time
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+
+import pytest
+from tests.hosts.conftest import ConnectSsh
+from tests.hosts.sshd import Sshd, SshNetwork
+from tests.hosts.test_ssh import drive
+
+from relaunch.client.cluster import Cluster
+from relaunch.client.connection import Connection
+from relaunch.client.masters import close_all
+from relaunch.errors import BadHost, BadPattern, NoLauncher, NotInstalled, OutcomeUnknown, RelaunchError, TimedOut
+from relaunch.event import Event
+
+Told = tuple[str, Event | RelaunchError]
+
+
+async def host_name(connection: Connection) -> str:
+    return (await connection.status()).host
+
+
+async def submit(connection: Connection) -> int | None:
+    return (await connection.submit("p1", ["sleep", "120"])).pid
+
+
+@pytest.fixture
+def network(connect_ssh: ConnectSsh) -> SshNetwork:
+    """Five ordinary hosts, with launchers."""
+    network = connect_ssh()
+    network.serve()
+    return network
+
+
+def names(network: SshNetwork) -> list[str]:
+    return [host.name for host in network.ssh_hosts]
+
+
+def test_every_host_answers_for_itself(network: SshNetwork) -> None:
+    """[R6]"""
+
+    async def work() -> None:
+        async with Cluster(names(network)) as cluster:
+            for _ in range(2):
+                assert {host: name async for host, name in cluster.each(host_name)} == {n: n for n in names(network)}
+            pids = {host: pid async for host, pid in cluster.each(submit)}
+            jobs = {host: jobs async for host, jobs in cluster.each(lambda host: host.list("p*"))}
+            for host, found in jobs.items():
+                assert not isinstance(found, RelaunchError)
+                assert [job.pid for job in found] == [pids[host]]
+
+    drive(work())
+
+
+def test_answers_come_as_they_come_and_failures_are_values(connect_ssh: ConnectSsh) -> None:
+    """[R6]"""
+    network = connect_ssh(Sshd(slow_s=2.0), Sshd(installed=False), Sshd(), Sshd(), Sshd(forwards=False))
+    for number in (0, 1, 3, 4):
+        network.ssh_hosts[number].serve()
+    network.ssh_hosts[3].cut()
+
+    async def work() -> None:
+        async with Cluster(names(network), connect_timeout_s=4.0) as cluster:
+            answers = [answer async for answer in cluster.each(host_name)]
+        assert [host for host, _ in answers[-2:]] == ["host1", "host4"]
+        by_host = dict(answers)
+        assert (by_host["host1"], by_host["host5"]) == ("host1", "host5")
+        kinds = {host: type(answer) for host, answer in answers if isinstance(answer, RelaunchError)}
+        assert kinds == {"host2": NotInstalled, "host3": NoLauncher, "host4": TimedOut}
+
+    drive(work())
+
+
+def test_a_host_that_does_not_answer_in_time_is_unknown_and_can_be_asked_again(network: SshNetwork) -> None:
+    """[R6] [W7]"""
+    stuck = network.ssh_hosts[2]
+
+    async def work() -> None:
+        async with Cluster(names(network)) as cluster:
+            _ = [answer async for answer in cluster.each(host_name)]
+            pid = stuck.launcher_pid
+            os.kill(pid, signal.SIGSTOP)
+            try:
+                begin = time.monotonic()
+                answers = {host: answer async for host, answer in cluster.each(submit, timeout_s=1.5)}
+                assert time.monotonic() - begin < 5
+            finally:
+                os.kill(pid, signal.SIGCONT)
+            failed = {host: answer for host, answer in answers.items() if isinstance(answer, RelaunchError)}
+            assert list(failed) == [stuck.name]
+            assert type(failed[stuck.name]) is OutcomeUnknown
+            assert "unknown" in failed[stuck.name].message
+            assert {host: name async for host, name in cluster.each(host_name)} == {n: n for n in names(network)}
+
+    drive(work())
+
+
+def test_no_more_are_asked_at_a_time_than_is_said(network: SshNetwork) -> None:
+    """[R6]"""
+    asking = most = 0
+    another = asyncio.Barrier(2)
+
+    async def ask(connection: Connection) -> None:
+        nonlocal asking, most
+        asking += 1
+        most = max(most, asking)
+        await another.wait()
+        await connection.status()
+        asking -= 1
+
+    async def work() -> None:
+        async with Cluster([*names(network)[:4], "host1"], fanout=2) as cluster:
+            assert [answer async for _, answer in cluster.each(ask)] == [None] * 4
+        assert most == 2
+
+    drive(work())
+
+
+def test_whoever_loses_interest_leaves_nothing_behind(network: SshNetwork) -> None:
+    """[R7]"""
+
+    async def work() -> None:
+        async with Cluster(names(network)) as cluster, aclosing(cluster.each(lambda host: host.wait())) as answers:
+            async for _ in answers:
+                break
+        await close_all()
+        assert (network.masters(), [host.bridges() for host in network.ssh_hosts]) == ([], [[]] * 5)
+
+    drive(work())
+
+
+def test_a_wrong_name_is_refused_before_any_host_is_asked(network: SshNetwork) -> None:
+    """[R4]"""
+
+    async def work() -> None:
+        with pytest.raises(BadHost):
+            Cluster(["host1", "-v"])
+        assert network.ssh_runs() == 0
+
+    drive(work())
+
+
+async def until(told: AsyncGenerator[Told, None], *wanted: tuple[str, str]) -> list[tuple[str, str]]:
+    """What is told, as host and kind of event or name of error, until all that is wanted has been."""
+    missing, seen = set(wanted), list[tuple[str, str]]()
+    while missing:
+        host, what = await anext(told)
+        seen.append((host, what.kind if isinstance(what, Event) else type(what).__name__))
+        missing.discard(seen[-1])
+    return seen
+
+
+def test_one_stream_tells_of_all_hosts(network: SshNetwork) -> None:
+    """[R6]"""
+    since = time.time()
+
+    async def work() -> None:
+        async with Cluster(names(network)) as cluster, aclosing(cluster.events("p*", since_at=since)) as told:
+            for host in network.ssh_hosts:
+                host.launch("submit", "-l", "other", "-p", "true")
+                host.launch("submit", "-l", "p1", "-p", "true")
+            seen: list[Told] = []
+            while len([1 for _, what in seen if isinstance(what, Event) and what.kind == "job.exited"]) < 5:
+                seen.append(await anext(told))
+        for host in network.ssh_hosts:
+            events = [what for name, what in seen if name == host.name and isinstance(what, Event)]
+            assert [event.kind for event in events] == ["job.submitted", "job.started", "job.exited"]
+            assert [event.sequence for event in events] == sorted(event.sequence for event in events)
+            assert all(host.name in event.source for event in events)
+
+    drive(work())
+
+
+def test_what_was_before_is_not_told_unless_asked_for(network: SshNetwork) -> None:
+    """[R6]"""
+    host = network.ssh_hosts[0]
+    host.launch("submit", "-l", "p0", "-p", "true")
+    before = host.status()["journal"]["last_sequence"]
+
+    async def work() -> None:
+        async with Cluster(names(network)) as cluster, aclosing(cluster.events()) as told:
+            first = asyncio.ensure_future(anext(told))
+            for number in range(1, 100):
+                await asyncio.to_thread(host.launch, "submit", "-l", f"p{number}", "-p", "true")
+                if first.done():
+                    break
+            name, what = await first
+            assert isinstance(what, Event)
+            assert (name, what.sequence > before) == (host.name, True)
+
+    drive(work())
+
+
+def test_what_happened_in_an_outage_is_told_after_it(network: SshNetwork) -> None:
+    """[R5] [R6]"""
+    cut, killed, shut = network.ssh_hosts[:3]
+
+    async def work() -> None:
+        since = time.time()
+        cluster = Cluster(names(network), connect_timeout_s=3.0)
+        async with cluster, aclosing(cluster.events(kinds=["job.exited"], since_at=since)) as told:
+            for host in network.ssh_hosts:
+                host.launch("submit", "-l", "p1", "-p", "true")
+            await until(told, *((host.name, "job.exited") for host in network.ssh_hosts))
+            cut.cut()
+            killed.kill_sshd()
+            shut.launch("shutdown")
+            seen = await until(
+                told, (cut.name, "OutcomeUnknown"), (killed.name, "HostUnreachable"), (shut.name, "NoLauncher")
+            )
+            assert not [what for host, what in seen if host in ("host4", "host5")]
+            cut.launch("submit", "-l", "p2", "-p", "true")
+            killed.launch("submit", "-l", "p2", "-p", "true")
+            cut.heal()
+            killed.start_sshd()
+            shut.serve()
+            shut.launch("submit", "-l", "p2", "-p", "true")
+            seen = await until(told, *((host.name, "job.exited") for host in (cut, killed, shut)))
+            assert len([what for _, what in seen if what == "job.exited"]) == 3
+
+    drive(work())
+
+
+def test_a_pattern_that_is_wrong_is_told_and_not_tried_again(network: SshNetwork) -> None:
+    """[R6]"""
+
+    async def work() -> None:
+        async with Cluster(names(network)[:1]) as cluster, aclosing(cluster.events("[")) as told:
+            host, what = await anext(told)
+            assert (host, type(what)) == ("host1", BadPattern)
+
+    drive(work())
