@@ -290,7 +290,7 @@ def test_a_close_is_over_in_time_though_the_peer_does_not_read(kind: Kind) -> No
             one.stream.close()
             began_s = time.monotonic()
             await wait_until(lambda: descriptors_watched() < watched)
-            assert time.monotonic() - began_s < CLOSE_S + 1
+            assert time.monotonic() - began_s < 2 * CLOSE_S + 1
             other.stream.close()
 
     run(story)

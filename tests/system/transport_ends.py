@@ -131,7 +131,7 @@ def run(story: Callable[[], Coroutine[Any, Any, None]]) -> None:
         loop = asyncio.get_running_loop()
         loop.set_exception_handler(lambda _, context: complaints.append(context))
         await story()
-        async with asyncio.timeout(CLOSE_S + 3):
+        async with asyncio.timeout(2 * CLOSE_S + 3):
             await wait_until(lambda: not descriptors_watched())
 
     asyncio.run(whole())

@@ -15,8 +15,10 @@ PROTOCOL = "relaunch/1"
 
 HANDSHAKES_MAX = 256
 HANDSHAKE_S = 5.0
-# How long what was sent before `close` may take to leave, and how long the other side may take to hang up as well.
+# After `close`: how long the other side may take nothing of what was sent before, or not hang up as well; and how often
+# it is given that time, while it does take some.
 CLOSE_S = 2.0
+CLOSE_ROUNDS_MAX = 5
 # What one stream keeps for a peer that does not read. Who sends has a smaller limit; this is the last line.
 UNSENT_BYTES_MAX = 64 * 1024 * 1024
 

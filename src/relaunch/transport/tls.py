@@ -15,7 +15,7 @@ from typing import cast
 
 from relaunch.transport.certificate import Credentials
 from relaunch.transport.sockets import endpoint_name, why
-from relaunch.transport.stream import CLOSE_S, PROTOCOL, UNSENT_BYTES_MAX, End, Stream
+from relaunch.transport.stream import CLOSE_ROUNDS_MAX, CLOSE_S, PROTOCOL, UNSENT_BYTES_MAX, End, Stream
 
 _READ_BYTES_MAX = 64 * 1024
 
@@ -121,7 +121,7 @@ class TlsConnection(asyncio.Protocol):
             transport.write_eof()
         # To close a socket that holds unread data takes back what was sent, so the rest is read, and dropped.
         transport.resume_reading()
-        self._deadline = self._loop.call_later(CLOSE_S, transport.abort)
+        self._linger(CLOSE_ROUNDS_MAX, transport.get_write_buffer_size() + 1)
 
     def pause(self) -> None:
         """See ``Stream``."""
@@ -177,6 +177,16 @@ class TlsConnection(asyncio.Protocol):
         self._gone(self)
 
     # Inside
+
+    def _linger(self, rounds: int, before_bytes: int) -> None:
+        """Give the peer time, as long as it takes something of what is left."""
+        if self._transport is None:
+            return
+        unsent_bytes = self._transport.get_write_buffer_size()
+        if rounds and unsent_bytes < before_bytes:
+            self._deadline = self._loop.call_later(CLOSE_S, self._linger, rounds - 1, unsent_bytes)
+        else:
+            self._transport.abort()
 
     def _shake_hands(self) -> None:
         try:

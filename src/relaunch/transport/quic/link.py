@@ -15,7 +15,7 @@ from aioquic.quic.packet import QuicErrorCode
 
 from relaunch.transport.quic.connection import STREAM, Connection
 from relaunch.transport.sockets import endpoint_name
-from relaunch.transport.stream import CLOSE_S, PROTOCOL, UNSENT_BYTES_MAX, End, Stream
+from relaunch.transport.stream import CLOSE_ROUNDS_MAX, CLOSE_S, PROTOCOL, UNSENT_BYTES_MAX, End, Stream
 
 OPENING = b"\x01"
 _HUNG_UP = "the other side hung up"
@@ -87,7 +87,7 @@ class Link:
         self._guard(self._finish)
         if not self._reacting:
             self._transmit()
-        self._deadline = self._loop.call_later(CLOSE_S, self.abort)
+        self._linger(CLOSE_ROUNDS_MAX, self._connection.unsent_bytes + 1)
 
     def pause(self) -> None:
         """See ``Stream``. What still comes is held, and no more than the window lets come."""
@@ -205,6 +205,16 @@ class Link:
     def _drop_held(self) -> None:
         self._held.clear()
         self._connection.held_bytes = 0
+
+    def _linger(self, rounds: int, before_bytes: int) -> None:
+        """Give the peer time, as long as it takes something of what is left."""
+        if self._dropped:
+            return
+        unsent_bytes = self._connection.unsent_bytes
+        if rounds and unsent_bytes < before_bytes:
+            self._deadline = self._loop.call_later(CLOSE_S, self._linger, rounds - 1, unsent_bytes)
+        else:
+            self.abort()
 
     def _finish(self) -> None:
         if self._end is None:
