@@ -21,10 +21,9 @@ from relaunch.core.sender import Terms
 from relaunch.launcher import journal as journal_module
 from relaunch.launcher.journal import Journal, NewEvent, Write
 from relaunch.launcher.outgoing import Speaker
-from relaunch.launcher.publisher import UNACKED_BYTES_MAX
 from relaunch.launcher.recent import Found, Recent
 from relaunch.launcher.snapshot import Snapshots
-from relaunch.launcher.subscriptions import Subscriptions
+from relaunch.launcher.subscriptions import UNACKED_BYTES_MAX, Subscriptions
 from relaunch.launcher.turns import Turns
 from relaunch.subscription import SubscriptionSpec
 

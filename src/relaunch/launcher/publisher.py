@@ -30,8 +30,6 @@ from relaunch.launcher.turns import Turns
 from relaunch.model import Wire
 from relaunch.subscription import ALL_KINDS, Filter, SubscriptionSpec
 
-# Sent and not acknowledged; a single event, or a snapshot, that is larger goes alone.
-UNACKED_BYTES_MAX = 4 * 1024 * 1024
 READ_MAX = 256
 log = logging.getLogger("relaunch")
 
@@ -48,6 +46,7 @@ class Supply:
         turns: When there is time for it.
         kept: Told of a publisher whose subscription has something to be remembered.
         expired: Told of one whose lease is over.
+        bytes_max: How much may be on its way to one and not acknowledged; what is larger by itself goes alone.
         moved: Called whenever any of them may have caught up.
     """
 
@@ -58,6 +57,7 @@ class Supply:
     turns: Turns
     kept: Callable[["Publisher"], None]
     expired: Callable[["Publisher"], None]
+    bytes_max: Callable[[], int]
     moved: Callable[[], None]
 
 
@@ -311,7 +311,7 @@ class Publisher:
             self._unacked_bytes -= self._sizes.popleft()
 
     def _has_room(self) -> bool:
-        return self._unacked_bytes < (UNACKED_BYTES_MAX if self._held_at is None else self._held_at)
+        return self._unacked_bytes < (self._supply.bytes_max() if self._held_at is None else self._held_at)
 
     # Reading
 
@@ -335,7 +335,7 @@ class Publisher:
 
     def _room(self) -> int:
         # With nothing on its way there is room for anything.
-        return UNACKED_BYTES_MAX - self._unacked_bytes if self._sizes else 2**62
+        return self._supply.bytes_max() - self._unacked_bytes if self._sizes else 2**62
 
     def _scanned(self, scan: says.Scan, through: int, events: list[tuple[int, str]]) -> None:
         if through == scan.after.sequence:

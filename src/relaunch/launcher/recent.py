@@ -49,8 +49,8 @@ class Recent:
 
     def add(self, events: list[StoredEvent]) -> None:
         """Take in what was committed: these events, in order."""
-        if events[-1].epoch != self.at.epoch:
-            events = [event for event in events if event.epoch == events[-1].epoch]
+        events = [event for event in events if event.epoch == events[-1].epoch]
+        if events[0].epoch != self.at.epoch or events[0].sequence != self.at.sequence + 1:
             self._events.clear()
             self._texts.clear()
             self._first, self._bytes = events[0].sequence, 0

@@ -25,6 +25,10 @@ from relaunch.subscription import SubscriptionSpec
 from relaunch.transport.address import parse_address
 
 SUBSCRIPTIONS_MAX = 1_000
+# Sent and not acknowledged: of one subscription, of all of them; each has this much in any case.
+UNACKED_BYTES_MAX = 4 * 1024 * 1024
+ALL_UNACKED_BYTES_MAX = 64 * 1024 * 1024
+UNACKED_BYTES_LEAST = 64 * 1024
 # How old what is kept of an application's place may be.
 KEEP_S = 5.0
 # How long a shutdown waits for the last events to be handled, and then for farewells to leave.
@@ -59,6 +63,7 @@ class Subscriptions:
             turns=self._turns,
             kept=self._kept,
             expired=self._expired,
+            bytes_max=self._bytes_max,
             moved=self._moved.set,
         )
         self._coming: set[str] = set()
@@ -195,6 +200,10 @@ class Subscriptions:
 
         self._journal.write(Write(events, documents, done, refusable=True))
         await committed
+
+    def _bytes_max(self) -> int:
+        share = ALL_UNACKED_BYTES_MAX // max(1, len(self._publishers))
+        return max(UNACKED_BYTES_LEAST, min(UNACKED_BYTES_MAX, share))
 
     # How far each has come
 
