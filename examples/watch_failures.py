@@ -4,7 +4,7 @@
     python examples/watch_failures.py 'kvs/*' p1   # these
 
 A failure is an end that nobody asked for: a crash, an exit code other than 0, any end of a job that is kept alive, a
-start that failed. No event is missed while the launcher is away: the journal is read on from the last one seen.
+start that failed. No event is missed while the launcher is away.
 """
 
 import asyncio
@@ -13,14 +13,6 @@ import sys
 from datetime import datetime
 
 import relaunch
-from relaunch.errors import Unreachable
-
-AGAIN_S = 0.5
-
-
-def is_failure(event: relaunch.Event) -> bool:
-    """Whether the event is an end that nobody asked for."""
-    return event.kind in ("job.exited", "job.start-failed") and not event.data["expected"]
 
 
 def tell(event: relaunch.Event) -> None:
@@ -40,26 +32,19 @@ def tell(event: relaunch.Event) -> None:
 
 
 async def watch(patterns: list[str]) -> None:
-    """Follow the journal for ever, over every restart of the launcher."""
-    epoch, sequence = None, 0
-    while True:
-        try:
-            async with relaunch.connect() as launcher:
-                journal = (await launcher.status()).journal
-                if epoch is None:
-                    epoch, sequence = journal["epoch"], journal["last_sequence"]
-                    print(f"watching from event {sequence} on", flush=True)
-                elif epoch != journal["epoch"]:  # a new journal took the place of a damaged one: all of it is new
-                    epoch, sequence = journal["epoch"], 0
-                async for event in launcher.events(*patterns, since=sequence, follow=True):
-                    sequence = event.sequence
-                    if is_failure(event):
-                        tell(event)
-        except Unreachable as error:
-            print(f"watching goes on when there is a launcher again: {error}", file=sys.stderr)
-        await asyncio.sleep(AGAIN_S)
+    """Follow the launcher of this host for ever, over its every restart."""
+    async with relaunch.subscribe(*patterns, kinds=["job.exited", "job.start-failed"]) as events:
+        print("watching", flush=True)
+        async for event in events:
+            if event.kind.startswith("stream."):
+                print(f"some events are lost: {event.kind}", file=sys.stderr)
+            elif not event.data["expected"]:
+                tell(event)
 
 
 if __name__ == "__main__":
-    with contextlib.suppress(KeyboardInterrupt):
-        asyncio.run(watch(sys.argv[1:]))
+    try:
+        with contextlib.suppress(KeyboardInterrupt):
+            asyncio.run(watch(sys.argv[1:]))
+    except relaunch.RelaunchError as error:
+        sys.exit(f"watch_failures: {error}")

@@ -38,6 +38,7 @@ SUSPECT_AFTER_S = 3.0
 SUSPECT_AFTER_S_MIN, SUSPECT_AFTER_S_MAX = 0.2, 3600.0
 _LOCAL = "local"
 _REGISTER_AGAIN_S_MIN, _REGISTER_AGAIN_S_MAX = 0.25, 5.0
+_CONNECTS_WITHIN_S = 5.0
 _UNSUBSCRIBE_WITHIN_S = 3.0
 
 
@@ -257,12 +258,13 @@ class _Served:
             )
             served = cls(wanted, Connection(path), subscription)
             try:
-                await served._register(launcher, since=wanted.since, since_at=wanted.since_at)
+                connected = await served._begin(launcher)
             except BaseException:
-                await subscription.close()
+                await served.close()
                 raise
         served.described = (
             f"listening at {subscription.address} ({at.transport}), registered with the launcher of {host}"
+            f"{'' if connected else ', which has not connected yet'}"
         )
         served._registering = asyncio.create_task(served._stay_registered())
         return served
@@ -291,10 +293,26 @@ class _Served:
         self._launcher.close()
         await self._subscription.close()
 
-    async def _register(
-        self, launcher: "Connection", *, since: int | None = None, since_at: float | None = None
-    ) -> None:
+    async def _begin(self, launcher: "Connection") -> bool:
+        """Register; gives whether the launcher has connected, which it is given a while for."""
+        wanted = self._wanted
+        from_now = wanted.since is None and wanted.since_at is None
+        await self._register(launcher, first=True, from_now=from_now and not self._wants_snapshot())
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_CONNECTS_WITHIN_S):
+                while self._subscription.needs():
+                    await self._subscription.changed()
+        return not self._subscription.needs()
+
+    def _wants_snapshot(self) -> bool:
+        return Filter((), self._wanted.kinds)("stream.snapshot", None)
+
+    async def _register(self, launcher: "Connection", *, first: bool = False, from_now: bool = False) -> None:
         journal = (await launcher.status()).journal
+        since = self._wanted.since if first else None
+        since_at = self._wanted.since_at if first else None
+        if from_now:  # what happens before the launcher connects is to be told, and not only what came of it
+            since = journal["last_sequence"]
         spec = self._subscription.request(_LOCAL)
         if not self._subscription.address.host:  # every interface, so this one too
             spec = replace(spec, address=f"127.0.0.1:{self._subscription.address.port}")

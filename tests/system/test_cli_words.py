@@ -146,7 +146,7 @@ printf '%s\\n' "${COMPREPLY[@]}"
 @pytest.mark.parametrize(
     ("typed", "expected"),
     [
-        (["sub"], {"submit"}),
+        (["sub"], {"submit", "subscribe", "subscriptions"}),
         (["stop", "group/"], {"group/p1", "group/p2"}),
         (["status", "group/p2"], {"group/p2"}),
         (["stop", "--time"], {"--timeout"}),

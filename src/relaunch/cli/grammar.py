@@ -273,7 +273,7 @@ COMMANDS = [
             "it applies. Where it fails, it is run again for the same event after 1 second, then 2, 4 ... 60: no\n"
             "event is left out. Only what it has exited with 0 for counts as handled."
         ),
-        example="launch subscribe -f 'group/*' --exec 'mail -s \"$LAUNCH_EVENT_LABEL\" ops'",
+        example="launch subscribe -f 'group/*' --exec ./page",
     ),
     Command(
         "subscriptions",
@@ -299,7 +299,7 @@ COMMANDS = [
         "join standard input and output with the launcher's socket",
         [],
         description="What a client on another host starts over ssh. Says in one message where it is, or why it cannot.",
-        example="ssh HOST launch bridge",
+        example="launch bridge",
     ),
     Command(
         "completion",
