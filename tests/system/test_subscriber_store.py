@@ -28,7 +28,7 @@ from tests.system.played_launcher import (
     taken,
 )
 
-from relaunch.errors import BadPlace, BadSpec, Refused
+from relaunch.errors import BadPlace, BadSpec, ListenFailed, Refused
 from relaunch.places import state_directory
 from relaunch.subscriber import store
 from relaunch.subscriber.subscription import Subscription
@@ -445,3 +445,27 @@ def test_another_launcher_behind_the_same_name_is_taken_for_what_it_is() -> None
         assert sequence_of(answer) == 0
 
     life(first)
+
+
+def test_an_address_that_is_in_use_leaves_the_name_as_it_was() -> None:
+    """[D26] Nothing is in less doubt, and nobody is locked out."""
+
+    async def first(subscription: Subscription, spec: SubscriptionSpec) -> None:
+        (await attached(spec)).deliver(entry(1))
+        await taken(subscription)
+
+    async def second(subscription: Subscription, _: SubscriptionSpec) -> None:
+        with pytest.raises(ListenFailed):
+            await Subscription.open(address=subscription.address, transport="tcp", name=NAME)
+
+    async def third(subscription: Subscription, spec: SubscriptionSpec) -> None:
+        (await attached(spec)).deliver(entry(1))
+        assert (await taken(subscription)).redelivered
+
+    async def unnamed() -> None:
+        async with subscribed() as (subscription, spec):
+            await second(subscription, spec)
+
+    life(first)
+    enact(unnamed)
+    life(third)
