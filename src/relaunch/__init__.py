@@ -11,11 +11,14 @@ command can afford it.
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from relaunch.client.cluster import Cluster as Cluster
     from relaunch.client.connection import Connection as Connection
     from relaunch.client.connection import Description as Description
     from relaunch.client.connection import LauncherStatus as LauncherStatus
     from relaunch.client.connection import Process as Process
     from relaunch.client.connection import connect as connect
+    from relaunch.client.ssh import HostConnection as HostConnection
+    from relaunch.client.ssh import connect_host as connect_host
     from relaunch.errors import RelaunchError as RelaunchError
     from relaunch.event import Event as Event
     from relaunch.model import Exit as Exit
@@ -28,10 +31,12 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
+    "Cluster": "relaunch.client.cluster",
     "Connection": "relaunch.client.connection",
     "Description": "relaunch.client.connection",
     "Event": "relaunch.event",
     "Exit": "relaunch.model",
+    "HostConnection": "relaunch.client.ssh",
     "JobSpec": "relaunch.model",
     "JobStatus": "relaunch.model",
     "LauncherStatus": "relaunch.client.connection",
@@ -40,6 +45,7 @@ _HOMES = {
     "RelaunchError": "relaunch.errors",
     "Subscriber": "relaunch.subscribing",
     "connect": "relaunch.client.connection",
+    "connect_host": "relaunch.client.ssh",
     "subscribe": "relaunch.subscribing",
 }
 
