@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import pty
 import signal
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from tests.hosts.conftest import ConnectSsh
+from tests.hosts.network import run
 from tests.hosts.sshd import CLIENT_ADDRESS, Sshd, SshHost, SshNetwork
 from tests.system.launcher_host import alive, wait_for
 
@@ -174,6 +176,35 @@ def test_another_port_and_what_else_a_configuration_says(connect_ssh: ConnectSsh
         assert os.listdir(tmp_path) == []
 
     drive(work())
+
+
+def test_a_person_is_asked_where_that_is_allowed(connect_ssh: ConnectSsh) -> None:
+    """[R2]"""
+    network = connect_ssh(Sshd())
+    (host,) = network.ssh_hosts
+    host.serve()
+    run("ssh-keygen", "-q", "-p", "-N", "open sesame", "-f", str(network.user_key))
+    script = (
+        "import asyncio, relaunch\n"
+        "async def work():\n"
+        "    async with relaunch.connect_host('host1', prompts=True) as launcher:\n"
+        "        print('jobs:', await launcher.list())\n"
+        "asyncio.run(work())\n"
+    )
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.execve(sys.executable, [sys.executable, "-c", script], os.environ | network.env)
+    shown = b""
+    while b"passphrase" not in shown:
+        shown += os.read(terminal, 1024)
+    os.write(terminal, b"open sesame\n")
+    while b"jobs: []" not in shown:
+        shown += os.read(terminal, 1024)
+    assert os.waitpid(pid, 0)[1] == 0
+    os.close(terminal)
+    # The connection outlives the terminal.
+    drive(settled(host))
+    assert logins(host) == 1
 
 
 def test_a_request_that_is_killed_leaves_no_bridge(connect_ssh: ConnectSsh) -> None:

@@ -8,6 +8,7 @@ import asyncio
 import random
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sequence
 from contextlib import aclosing
+from functools import partial
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -59,7 +60,8 @@ class Cluster:
             connect_timeout_s = min(timeout_s, TIMEOUT_S)
         self._timeout_s = timeout_s
         self._limit = asyncio.Semaphore(max(1, fanout))
-        self._hosts = {name: connect_host(name, timeout_s=connect_timeout_s, prompts=prompts) for name in names}
+        self._connect = partial(connect_host, timeout_s=connect_timeout_s, prompts=prompts)
+        self._hosts = {name: self._connect(name) for name in names}
 
     @property
     def hosts(self) -> Sequence[str]:
@@ -132,8 +134,10 @@ class Cluster:
         arrived: asyncio.Queue[tuple[str, Event | RelaunchError]] = asyncio.Queue(_WAITING_MAX)
         wanted = {"kinds": None if kinds is None else list(kinds)}
         followers = [
-            asyncio.create_task(_Follower(host, self._limit, arrived, patterns, wanted, since_at).follow())
-            for host in self._hosts.values()
+            asyncio.create_task(
+                _Follower(self._connect(name), self._limit, arrived, patterns, wanted, since_at).follow()
+            )
+            for name in self._hosts
         ]
         try:
             while True:
@@ -169,6 +173,12 @@ class _Follower:
 
     async def follow(self) -> None:
         """Follow for ever, or until what is asked for turns out to be wrong."""
+        try:
+            await self._follow_on()
+        finally:
+            await self._host.aclose()
+
+    async def _follow_on(self) -> None:
         while True:
             try:
                 await self._follow_once()
@@ -193,6 +203,8 @@ class _Follower:
                 self._place = str(journal["epoch"]), int(journal["last_sequence"])
         epoch, since = self._place or (None, None)
         since_at = self._since_at if self._place is None else None
+        # The stream has a connection of its own.
+        self._host.close()
         self._well_since = asyncio.get_running_loop().time()
         events = self._host.events(
             *self._patterns, epoch=epoch, since=since, since_at=since_at, follow=True, **self._wanted

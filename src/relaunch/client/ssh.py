@@ -35,6 +35,8 @@ PROMPTED_S = 120.0
 # A launcher that is being replaced answers well within this.
 _FORWARD_S = 4.0
 _TURN_S = 0.02
+# Some 50 ms are usual.
+_SETTLE_S = 2.0
 _TRIES = 6
 _BACKOFF_S, _BACKOFF_MAX_S = 0.1, 1.5
 
@@ -99,7 +101,10 @@ class HostConnection(Connection):
         """Close, and return when nothing of this connection is left but the host's master."""
         self.close()
         if self._settling:
-            await asyncio.wait(self._settling)
+            _, unsettled = await asyncio.wait(self._settling, timeout=_SETTLE_S)
+            for one in unsettled:
+                one.cancel()
+            await asyncio.gather(*unsettled, return_exceptions=True)
         await asyncio.gather(*(bridge.end() for bridge in self._bridges.values()))
         if self._bridges:
             await asyncio.wait(self._bridges)

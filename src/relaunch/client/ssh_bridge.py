@@ -58,10 +58,12 @@ class Bridge:
                 # Without a terminal it cannot be asked on one, nor be interrupted from there.
                 start_new_session=not prompts,
             )
-        except OSError as error:
+        except BaseException as error:
             ours.close()
             os.close(errors)
-            raise no_ssh(error, host) from None
+            if isinstance(error, OSError):
+                raise no_ssh(error, host) from None
+            raise
         finally:
             theirs.close()
         return cls(host, process, ours, errors)
