@@ -281,14 +281,15 @@ def test_a_launcher_that_does_not_answer_is_given_up_in_time(host: Host) -> None
     assert (given_up.returncode, given_up.stderr) == (3, "launch: the launcher has not answered within 0.3 s\n")
 
 
-def test_a_reader_that_goes_away_ends_it_silently(host: Host) -> None:
+@pytest.mark.parametrize("options", [(), ("--serve", "-a", "127.0.0.1:0")])
+def test_a_reader_that_goes_away_ends_it_silently_though_nothing_happens(host: Host, options: tuple[str, ...]) -> None:
     """[D31]"""
-    with subscribing(host) as told:
+    with subscribing(host, *options) as told:
         assert told.process.stdout is not None
         told.process.stdout.close()
-        ends(host, "p1")
         assert told.process.wait(DEADLINE_S) == -signal.SIGPIPE
         assert told.said() == ""
+    assert not host.status()["subscribers"]
 
 
 @pytest.mark.parametrize("stream", ["0", "1", "2"])

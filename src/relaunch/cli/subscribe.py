@@ -25,6 +25,8 @@ from relaunch.subscribing import Subscriber, subscribe
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from relaunch.cli.grammar import Arguments
     from relaunch.event import Event
 
@@ -97,27 +99,45 @@ def _subscriber(arguments: Arguments) -> Subscriber:
 
 async def _until_ended(subscriber: Subscriber, arguments: Arguments) -> int:
     task = asyncio.create_task(_session(subscriber, arguments))
-    loop = asyncio.get_running_loop()
-    ended = asyncio.Event()
-    for number in _ENDING_SIGNALS:
-        if signal.getsignal(number) != signal.SIG_IGN:  # as by nohup, or by `&` in a script
-            loop.add_signal_handler(number, ended.set)
-    waiting = asyncio.create_task(ended.wait())
-    await asyncio.wait({task, waiting}, timeout=arguments["timeout"], return_when=asyncio.FIRST_COMPLETED)
-    for number in _ENDING_SIGNALS:
-        loop.remove_signal_handler(number)  # the next one ends it at once
-    waiting.cancel()
+    with _ending() as (ended, gone):
+        waiting = [asyncio.create_task(one.wait()) for one in (ended, gone)]
+        await asyncio.wait({task, *waiting}, timeout=arguments["timeout"], return_when=asyncio.FIRST_COMPLETED)
+    for one in waiting:
+        one.cancel()
     if task.done():
         return task.result()
     entered = subscriber.entered
     task.cancel()
     with contextlib.suppress(asyncio.CancelledError):
         await task
+    if gone.is_set():
+        raise OutputFailed("nobody reads standard output any more") from BrokenPipeError()
     if ended.is_set():
         return 0
     if not entered:
         raise OutcomeUnknown(f"the launcher has not answered within {arguments['timeout']:g} s")
     return TOO_FEW if arguments["count"] is not None else 0
+
+
+@contextlib.contextmanager
+def _ending() -> Iterator[tuple[asyncio.Event, asyncio.Event]]:
+    """What says that it is to end: a signal; and that nobody reads any more, as when an ssh session is over."""
+    loop, ended, gone = asyncio.get_running_loop(), asyncio.Event(), asyncio.Event()
+    # As by nohup, or by `&` in a script, some may be ignored.
+    numbers = [number for number in _ENDING_SIGNALS if signal.getsignal(number) != signal.SIG_IGN]
+    for number in numbers:
+        loop.add_signal_handler(number, ended.set)
+    with select.epoll() as readers:
+        # Asked for nothing, it tells of errors and ends alone. A file has no reader, and cannot be asked.
+        with contextlib.suppress(PermissionError):
+            readers.register(STDOUT, 0)
+        loop.add_reader(readers.fileno(), gone.set)
+        try:
+            yield ended, gone
+        finally:
+            loop.remove_reader(readers.fileno())
+            for number in numbers:
+                loop.remove_signal_handler(number)  # the next one ends it at once
 
 
 async def _session(subscriber: Subscriber, arguments: Arguments) -> int:
