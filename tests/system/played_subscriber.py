@@ -190,6 +190,16 @@ async def subscriber(kind: Kind = "tcp", address: str = "127.0.0.1:0") -> AsyncI
         yield one
     finally:
         one.listener.close()
+        await _gone(one.listener)
+
+
+async def _gone(listener: Listener) -> None:
+    """Give what was hung up the time to go, which nothing announces: the loop ends soon, and would leave it open."""
+    for _ in range(1_000):
+        await asyncio.sleep(0.002)
+        if not getattr(listener, "_streams", ()) and not getattr(listener, "_opening", ()):
+            break
+    await asyncio.sleep(0.01)
 
 
 async def ask(host: Host, method: str, parameters: Message | None = None) -> Message:

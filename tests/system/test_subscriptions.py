@@ -130,7 +130,7 @@ def test_there_is_a_bound(host: Host) -> None:
         begin = time.monotonic()
         peer.submit("quick")
         peer.call("Stop", {"patterns": ["quick"]})
-        assert time.monotonic() - begin < 2.0
+        assert time.monotonic() - begin < 10.0
         assert len(peer.call("Unsubscribe", {"ids": ["many"]})["ended"]) == 1_000
         peer.call("Subscribe", {"subscription": _spec()})
 
