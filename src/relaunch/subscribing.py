@@ -82,7 +82,7 @@ def subscribe(
     since: int | None = None,
     since_at: float | None = None,
     serve: str | None = None,
-    transport: "Kind | None" = None,
+    transport: str | None = None,
     suspect_after_s: float | None = None,
     path: str | None = None,
 ) -> "Subscriber":
@@ -123,7 +123,7 @@ def subscribe(
                 raise BadCall(f"{argument} means nothing without serve")
         at = None
     else:
-        at = ListensAt(_address(serve), transport or "quic", _suspect_after_s(suspect_after_s))
+        at = ListensAt(_address(serve), _kind(transport), _suspect_after_s(suspect_after_s))
     return Subscriber(Wanted(patterns, kinds, name, since, since_at), at, path)
 
 
@@ -131,6 +131,15 @@ def _address(text: str) -> "Address":
     from relaunch.transport.address import parse_address
 
     return parse_address(text)
+
+
+def _kind(given: str | None) -> "Kind":
+    match given:
+        case None | "quic":
+            return "quic"
+        case "tcp":
+            return "tcp"
+    raise BadCall(f"there is no transport {given!r}; there are quic and tcp")
 
 
 def _suspect_after_s(given: float | None) -> float:

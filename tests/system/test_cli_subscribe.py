@@ -224,6 +224,7 @@ def test_waiting_can_be_given_up_and_taken_up_again(
         ({"name": "a/b"}, BadSpec),
         ({"since": 1, "since_at": 1.0}, BadCall),
         ({"transport": "tcp"}, BadCall),
+        ({"serve": ":0", "transport": "udp"}, BadCall),
         ({"suspect_after_s": 1.0}, BadCall),
         ({"serve": ":0", "suspect_after_s": 0.1}, BadCall),
         ({"serve": "a b"}, Usage),
