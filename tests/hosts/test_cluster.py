@@ -83,6 +83,8 @@ def test_a_host_that_does_not_answer_in_time_is_unknown_and_can_be_asked_again(n
     async def work() -> None:
         async with Cluster(names(network)) as cluster:
             _ = [answer async for answer in cluster.each(host_name)]
+        async with Cluster(names(network)) as cluster:
+            _ = [answer async for answer in cluster.each(host_name)]
             pid = stuck.launcher_pid
             os.kill(pid, signal.SIGSTOP)
             try:

@@ -31,6 +31,7 @@ _CONTROL_SUFFIX_BYTES = 17
 _ORDER_S = 3.0
 # The status of an order that was not answered in time, as timeout(1) has it.
 _LATE = 124
+_SAID_BYTES_MAX = 4096
 _EXIT_S = 1.0
 _LOOK_S = 0.01
 _TURN_SUFFIX = ".turn"
@@ -275,26 +276,31 @@ def _somebody_listens(path: str) -> bool:
 
 async def _order(command: list[str], timeout_s: float = _ORDER_S) -> tuple[int, str]:
     """Run an ssh that talks to a master only; what it said is short. One that takes too long counts as failed."""
+    errors = os.memfd_create("ssh")
+    try:
+        status = await _run(command, errors, timeout_s)
+        return status, os.pread(errors, _SAID_BYTES_MAX, 0).decode("utf-8", "replace")
+    finally:
+        os.close(errors)
+
+
+async def _run(command: list[str], errors: int, timeout_s: float) -> int:
+    null = asyncio.subprocess.DEVNULL
     try:
         process = await asyncio.create_subprocess_exec(
-            *command,
-            env=ssh_command.environment(),
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.DEVNULL,
-            stderr=asyncio.subprocess.PIPE,
+            *command, env=ssh_command.environment(), stdin=null, stdout=null, stderr=errors
         )
     except OSError as error:
         raise no_ssh(error, "") from None
     try:
         async with asyncio.timeout(timeout_s):
-            _, said = await process.communicate()
+            return await process.wait()
     except TimeoutError:
-        return _LATE, ""
+        return _LATE
     finally:
         if process.returncode is None:
             process.kill()
             await process.wait()
-    return await process.wait(), said.decode("utf-8", "replace")
 
 
 def no_ssh(error: OSError, host: str) -> HostUnreachable:
