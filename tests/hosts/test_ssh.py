@@ -248,6 +248,21 @@ def test_nothing_is_left_when_connections_are_closed(connect_ssh: ConnectSsh) ->
     drive(work())
 
 
+def test_a_connection_that_nobody_uses_ends(network: SshNetwork, monkeypatch: pytest.MonkeyPatch) -> None:
+    """[R7]"""
+    monkeypatch.setattr("relaunch.client.ssh_command.KEEP_S", 1)
+    host = network.ssh_hosts[0]
+
+    async def work() -> None:
+        for _ in range(2):
+            await settled(host)
+            assert len(list(network.directory.glob("*.sock"))) == 1
+            await asyncio.to_thread(wait_for, lambda: not network.masters(), what="the end of the master")
+        assert (connections(), list(network.directory.glob("*.sock"))) == ([], [])
+
+    drive(work())
+
+
 def test_a_host_that_cannot_be_reached_leaves_nothing(network: SshNetwork) -> None:
     """[R7]"""
     host = network.ssh_hosts[1]
