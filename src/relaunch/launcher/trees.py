@@ -123,31 +123,24 @@ def all_pids() -> list[int]:
 
 def children_of(pid: int) -> list[int]:
     """The children of all threads of a process."""
+    # Some may be missing if one of those given was reaped meanwhile (proc(5), /proc/PID/task/TID/children); if all
+    # are given again, none of them was.
+    before = _children(pid)
     for _ in range(CHILDREN_LOOKS_MAX):
         found = _children(pid)
-        if all(map(_exists, found)):
-            return found
+        if found == before:
+            return [*map(int, found.split())]
+        before = found
     return [child for child in all_pids() if (stat := read_stat(child)) and stat[0] == pid]
 
 
-def _exists(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:
-        pass
-    return True
-
-
-def _children(pid: int) -> list[int]:
-    """See /proc/PID/task/TID/children in proc(5): some may be missing if one of those given was reaped meanwhile."""
-    found: list[int] = []
+def _children(pid: int) -> bytes:
+    found = b""
     try:
         for thread in os.listdir(f"/proc/{pid}/task"):
             with open(f"/proc/{pid}/task/{thread}/children", "rb", buffering=0) as file:
                 while data := file.read(65536):
-                    found += map(int, data.split())
+                    found += data
     except OSError:
         pass
     return found
