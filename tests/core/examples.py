@@ -91,4 +91,5 @@ jobs = st.builds(
     started_at=st.none() | times,
     exit=st.none() | exits,
     adopted=st.booleans(),
+    request=st.none() | st.just("r-1"),
 )

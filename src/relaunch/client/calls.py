@@ -79,9 +79,9 @@ def _error(name: object, parameters: object) -> RelaunchError:
     return from_wire(str(name), parameters if isinstance(parameters, dict) else {})
 
 
-def submit(spec: Wire) -> Call:
-    """Start a job; the answer is a Job."""
-    return Call("Submit", {"spec": spec}, "job", changes=True)
+def submit(spec: Wire, request: str | None = None) -> Call:
+    """Start a job, once for each id of a request; the answer is a Job."""
+    return Call("Submit", {"spec": spec, "request": request}, "job", changes=True)
 
 
 def list_jobs(patterns: Iterable[str] = ()) -> Call:

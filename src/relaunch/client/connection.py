@@ -151,31 +151,41 @@ class Connection:
             self._shared = None
 
     @overload
-    async def submit(self, job: JobSpec) -> JobStatus: ...
+    async def submit(self, job: JobSpec, *, request: str | None = None) -> JobStatus: ...
 
     @overload
-    async def submit(self, job: str, argv: Sequence[str], **fields: Unpack[SpecFields]) -> JobStatus: ...
+    async def submit(
+        self, job: str, argv: Sequence[str], *, request: str | None = None, **fields: Unpack[SpecFields]
+    ) -> JobStatus: ...
 
     async def submit(
-        self, job: JobSpec | str, argv: Sequence[str] | None = None, **fields: Unpack[SpecFields]
+        self,
+        job: JobSpec | str,
+        argv: Sequence[str] | None = None,
+        *,
+        request: str | None = None,
+        **fields: Unpack[SpecFields],
     ) -> JobStatus:
         """Start a job; returns when its program runs.
 
         Args:
             job: The spec, or a label.
             argv: With a label: what the program is given, its own name first.
+            request: An id of your choice, 1 to 100 letters, digits, "-" and "_". Asked again under the same id, as
+                after ``OutcomeUnknown``, the launcher answers the same job or the same error and starts nothing.
             fields: With a label: the other fields of the spec.
 
         Raises:
             LabelInUse: A job of that label has not finished.
             StartFailed: The program could not be started.
             BadSpec: A field is wrong; found before anything is sent.
+            Refused: Another spec was submitted under this request's id.
         """
         if isinstance(job, str):
             job = JobSpec.from_wire({"label": job, "argv": [] if argv is None else list(argv), **fields})
         elif argv is not None or fields:
             raise BadSpec("a spec says everything; give argv and fields only with a label")
-        return JobStatus.from_wire(await self._ask(calls.submit(job.to_wire())))
+        return JobStatus.from_wire(await self._ask(calls.submit(job.to_wire(), request)))
 
     async def list(self, *patterns: str) -> Jobs:
         """The jobs whose label one of the patterns matches; all jobs without any."""

@@ -22,7 +22,7 @@ def to_document(job: Job) -> Wire:
 
 def without_spec(job: Job) -> Wire:
     """What of the document changes in the life of a job."""
-    return {
+    document = {
         "id": job.id,
         "submitted_at": job.submitted_at,
         "state": type(job.state).__name__.lower(),
@@ -33,6 +33,9 @@ def without_spec(job: Job) -> Wire:
         "exit": job.exit.to_wire() if job.exit else None,
         "adopted": job.adopted,
     }
+    if job.request is not None:
+        document["request"] = job.request
+    return document
 
 
 def _plain(value: Any) -> Any:
@@ -60,4 +63,5 @@ def from_document(document: Wire) -> Job:
         started_at=document["started_at"],
         exit=Exit.from_wire(document["exit"]) if document["exit"] else None,
         adopted=document["adopted"],
+        request=document.get("request"),
     )

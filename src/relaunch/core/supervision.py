@@ -190,6 +190,7 @@ class Job:
         started_at: Wall time at which its program was executed, None where it has not been in this run.
         exit: How the last run ended, None before the first end.
         adopted: Whether the keeper is not the parent of this run's first process.
+        request: The id under which it was asked for, None where its caller gave none.
     """
 
     id: str
@@ -201,12 +202,13 @@ class Job:
     started_at: float | None = None
     exit: Exit | None = None
     adopted: bool = False
+    request: str | None = None
 
 
 Step = tuple[Job, tuple[Effect, ...]]
 
 
-def submit(job_id: str, spec: JobSpec, *, now: float, at: float) -> Step:
+def submit(job_id: str, spec: JobSpec, *, now: float, at: float, request: str | None = None) -> Step:
     """A new job, on its first start.
 
     Args:
@@ -214,8 +216,9 @@ def submit(job_id: str, spec: JobSpec, *, now: float, at: float) -> Step:
         spec: What was asked for.
         now: CLOCK_BOOTTIME.
         at: Wall time.
+        request: The id under which it was asked for.
     """
-    job = Job(id=job_id, spec=spec, submitted_at=at, state=Starting(now))
+    job = Job(id=job_id, spec=spec, submitted_at=at, state=Starting(now), request=request)
     return job, (Record("submitted", {}), Spawn(job.run))
 
 

@@ -20,7 +20,7 @@ from relaunch.launcher.feed import Feed, Request
 from relaunch.launcher.job_status import status_of, word_of
 from relaunch.launcher.journal import Journal
 from relaunch.launcher.output import Outputs
-from relaunch.launcher.parameters import a_count, a_flag, a_text, an_object, take, texts, wall_time
+from relaunch.launcher.parameters import a_count, a_flag, a_request, a_text, an_object, take, texts, wall_time
 from relaunch.launcher.requests import Requests
 from relaunch.launcher.server import Streaming
 from relaunch.launcher.supervisor import Supervisor, root_of
@@ -98,10 +98,10 @@ class Handlers:
 
     async def submit(self, parameters: Wire) -> Wire:
         """See ``Submit`` in the interface."""
-        (wire,) = take(parameters, {"spec": an_object}, {})
+        wire, request = take(parameters, {"spec": an_object}, {"request": a_request})
         spec = JobSpec.from_wire(wire)
         _check_size(spec)
-        return {"job": self._status(await self._requests.submit(spec)).to_wire()}
+        return {"job": self._status(await self._requests.submit(spec, request)).to_wire()}
 
     async def list_jobs(self, parameters: Wire) -> Wire:
         """See ``List`` in the interface."""

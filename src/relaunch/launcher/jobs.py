@@ -32,6 +32,7 @@ class Jobs:
         self._jobs: dict[str, Job] = {}
         self._labels: dict[str, str] = {}
         self._specs: dict[str, str] = {}
+        self._requests: dict[str, str] = {}
 
     def __iter__(self) -> Iterator[Job]:
         """Every job, in the order of the labels' first use."""
@@ -45,6 +46,10 @@ class Jobs:
         """The job with this id."""
         job = self._jobs.get(self._labels.get(job_id, ""))
         return job if job is not None and job.id == job_id else None
+
+    def by_request(self, request: str) -> Job | None:
+        """The job that was asked for under this id."""
+        return self.by_id(self._requests.get(request, ""))
 
     def by_key(self, key: str) -> Job | None:
         """The job whose current run has this key."""
@@ -61,6 +66,8 @@ class Jobs:
                 self._forget(before)
         self._jobs[job.spec.label] = job
         self._labels[job.id] = job.spec.label
+        if job.request is not None:
+            self._requests[job.request] = job.id
         if isinstance(job.state, Running | Stopping):
             self.first_pids.add(job.state.pid)
 
@@ -107,6 +114,8 @@ class Jobs:
     def _forget(self, job: Job) -> None:
         self._labels.pop(job.id, None)
         self._specs.pop(job.id, None)
+        if job.request is not None:
+            self._requests.pop(job.request, None)
 
 
 def _no_such(pattern: str) -> str:

@@ -4,6 +4,7 @@ Refuses to know the methods.
 """
 
 from collections.abc import Callable, Mapping
+from string import ascii_letters, digits
 from typing import Any
 
 from relaunch.errors import BadCall, BadSpec
@@ -11,6 +12,8 @@ from relaunch.model import Wire
 
 # What SQLite takes for an integer.
 _COUNT_MAX = 2**63 - 1
+_REQUEST_CHARACTERS_MAX = 100
+_REQUEST_CHARACTERS = frozenset(ascii_letters + digits + "-_")
 Parse = Callable[[object], Any]
 
 
@@ -54,6 +57,17 @@ def a_text(value: object) -> str:
     """
     if not isinstance(value, str):
         raise BadCall("must be a text")
+    return value
+
+
+def a_request(value: object) -> str:
+    """The id of a request.
+
+    Raises:
+        BadCall: It is none.
+    """
+    if not isinstance(value, str) or not 1 <= len(value) <= _REQUEST_CHARACTERS_MAX or set(value) - _REQUEST_CHARACTERS:
+        raise BadCall(f"must be 1 to {_REQUEST_CHARACTERS_MAX} letters, digits, '-' and '_'")
     return value
 
 

@@ -13,9 +13,10 @@ from itertools import count
 
 from relaunch.core import supervision as core
 from relaunch.core.supervision import Job
-from relaunch.errors import LabelInUse, Refused, ShuttingDown, StartFailed
+from relaunch.errors import JournalFailed, LabelInUse, Refused, ShuttingDown, StartFailed
 from relaunch.launcher.alarm import boottime
 from relaunch.launcher.journal import Journal, NewEvent, Write
+from relaunch.launcher.past_requests import digest
 from relaunch.launcher.supervisor import Supervisor
 from relaunch.launcher.waiting import Watcher
 from relaunch.model import JobSpec
@@ -36,27 +37,59 @@ class Requests:
         self._ids = secrets.token_hex(6)
         self._numbers = count(1)
 
-    async def submit(self, spec: JobSpec) -> Job:
+    async def submit(self, spec: JobSpec, request: str | None = None) -> Job:
         """Start a job.
+
+        Args:
+            spec: What is asked for.
+            request: An id of the caller's own; what was asked under it before is answered as it was then, and nothing
+                is started.
 
         Returns:
             The job once its program runs, or has already ended.
 
         Raises:
             LabelInUse, StartFailed, JournalFailed, ShuttingDown: As their names say.
+            Refused: Something else was asked for under this id.
         """
+        if request is None:
+            return await self._submit(spec, None)
+        asked = self._supervisor.jobs.by_request(request)
+        past = None if asked else self._supervisor.past.get(request)
+        if (asked and asked.spec != spec) or (past and past.spec != digest(spec)):
+            raise Refused(f"{spec.label}: another spec was submitted under the request id {request}; choose a new id")
+        if past is not None:
+            return _started(past.answer())
+        if asked is not None:
+            return await self._asked(asked)
+        try:
+            return await self._submit(spec, request)
+        except LabelInUse as error:
+            kept = self._supervisor.past.keep_error(request, spec, error)
+            self._journal.write(Write([], kept, lambda _: None, refusable=True))
+            await self._journal.settle()
+            raise
+
+    async def _asked(self, job: Job) -> Job:
+        """A job that was asked for before, answered as it was then."""
+        if not _has_begun(job) and job.run == 1:
+            job = await self._supervisor.waiting.until(job.id, lambda now, _: _has_begun(now))
+        else:
+            await self._journal.settle()
+            if self._journal.problem is not None:
+                raise JournalFailed(f"{job.spec.label}: done, but not journaled yet: {self._journal.problem}")
+        return _started(job)
+
+    async def _submit(self, spec: JobSpec, request: str | None) -> Job:
         self._check_open()
         old = self._supervisor.jobs.get(spec.label)
         if old is not None and not isinstance(old.state, core.Finished):
             raise LabelInUse(f"label {spec.label} is in use by a job that has not finished; choose another, or stop it")
         job_id = f"{self._ids}{next(self._numbers):x}"
-        job, effects = core.submit(job_id, spec, now=boottime(), at=time.time())
+        job, effects = core.submit(job_id, spec, now=boottime(), at=time.time(), request=request)
         started = self._supervisor.waiting.until(job.id, lambda now, _: _has_begun(now))
         self._supervisor.begin(job, effects, replaces=old)
-        job = await started
-        if job.exit is not None and job.exit.reason == "start-failed":
-            raise StartFailed(f"{spec.label} was not started: {job.exit.message}")
-        return job
+        return _started(await started)
 
     async def stop(self, job: Job, ask: core.Ask) -> tuple[Job, bool]:
         """End a job's whole tree.
@@ -156,6 +189,13 @@ class Requests:
 
 def _has_begun(job: Job) -> bool:
     return not isinstance(job.state, core.Starting)
+
+
+def _started(job: Job) -> Job:
+    """The job, unless its first start failed."""
+    if job.run == 1 and job.exit is not None and job.exit.reason == "start-failed":
+        raise StartFailed(f"{job.spec.label} was not started: {job.exit.message}")
+    return job
 
 
 def _shutdown_ask(job: Job) -> core.Ask:

@@ -17,6 +17,7 @@ from relaunch.launcher.jobs import Jobs, key_of
 from relaunch.launcher.journal import Journal, NewEvent, Write
 from relaunch.launcher.keeper_link import KeeperLink
 from relaunch.launcher.output import Outputs
+from relaunch.launcher.past_requests import PastRequests
 from relaunch.launcher.trees import Process, Root, Trees, read_stat
 from relaunch.launcher.waiting import Waiting
 from relaunch.model import Exit
@@ -36,6 +37,7 @@ class Supervisor:
     def __init__(self, journal: Journal, link: KeeperLink, keeper_pid: int, outputs: Outputs, socket_path: str) -> None:
         self.jobs = Jobs()
         self.waiting = Waiting()
+        self.past = PastRequests(journal.documents)
         self.trees = Trees(keeper_pid, self.jobs.first_pids)
         self._keeper_pid = keeper_pid
         self._journal = journal
@@ -157,18 +159,23 @@ class Supervisor:
                 self._link.order("forget", keys=[forget])
             self.waiting.tell(job, kinds)
 
+        documents = {} if replaces is None else self._parted(replaces)
         self.jobs.put(job)
         self._note(job)
-        documents: dict[str, str | None] = {job.id: self.jobs.document(job)}
-        if replaces is not None:
-            documents[replaces.id] = None
+        documents[job.id] = self.jobs.document(job)
         events = [self._event(before or job, job, record) for record in records]
         self._journal.write(Write(events, documents, done, refusable, stalled))
         if isinstance(job.state, core.Finished):
             self._outputs.unbound(job.spec)
             for old in self.jobs.superfluous():
+                parted = self._parted(old)
                 self.jobs.drop(old)
-                self._journal.write(Write([], {old.id: None}, lambda _: None))
+                self._journal.write(Write([], parted, lambda _: None))
+
+    def _parted(self, job: Job) -> dict[str, str | None]:
+        """The documents that part with a job: its own goes, and stays for those who ask for it under a request's id."""
+        gone: dict[str, str | None] = {job.id: None}
+        return gone if job.request is None else gone | self.past.keep_job(job, self.jobs.document(job))
 
     def _event(self, before: Job, after: Job, record: core.Record) -> NewEvent:
         # The record of an end tells of the run that ended, though the next one may have been decided with it.
@@ -203,6 +210,7 @@ class Supervisor:
         self.jobs.drop(job)
         if replaces is not None:
             self.restore(replaces)
+            self.past.forget(replaces.request)
         self.waiting.fail(job.id, error)
 
     def _look(self, job_id: str) -> None:
