@@ -10,16 +10,16 @@ import asyncio
 import contextlib
 import os
 import signal
-from asyncio.subprocess import PIPE
 
-from relaunch.cli.output import encoded, say
+from relaunch.cli.output import encoded, say_if_room
 from relaunch.cli.telling import host_of
 from relaunch.client.quick import encode
+from relaunch.model import signal_name
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from asyncio.subprocess import Process
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from relaunch.event import Event
 
@@ -70,7 +70,7 @@ class Executor:
             if self.ended:
                 return False
             what = f"{event.kind} {event.label or host_of(event.source)}"
-            say(f"--exec for {what}: {failure}; it is run again in {again_s:g} s")
+            say_if_room(f"--exec for {what}: {failure}; it is run again in {again_s:g} s")
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._ending.wait(), again_s)
                 return False
@@ -82,26 +82,27 @@ class Executor:
 
     async def _run(self, event: Event) -> str | None:
         try:
-            process = await asyncio.create_subprocess_exec(
-                "/bin/sh",
-                "-c",
-                self._command,
-                stdin=PIPE,
-                env={**os.environb, **environment(event)},
-                # An interrupt typed at the terminal ends the subscriber, which lets the command finish.
-                process_group=0,
-            )
+            with _file_of(encode(event.to_wire()).encode() + b"\n") as given:
+                process = await asyncio.create_subprocess_exec(
+                    "/bin/sh",
+                    "-c",
+                    self._command,
+                    stdin=given,
+                    env={**os.environb, **environment(event)},
+                    # An interrupt typed at the terminal ends the subscriber, which lets the command finish.
+                    process_group=0,
+                )
         except OSError as error:
             return f"it cannot be run: {error.strerror}"
         try:
-            return await self._outcome(process, encode(event.to_wire()).encode() + b"\n")
+            return await self._outcome(process)
         finally:
             if process.returncode is None:
                 with contextlib.suppress(ProcessLookupError):
                     os.killpg(process.pid, signal.SIGKILL)
 
-    async def _outcome(self, process: Process, given: bytes) -> str | None:
-        done = asyncio.create_task(process.communicate(given))
+    async def _outcome(self, process: Process) -> str | None:
+        done = asyncio.create_task(process.wait())
         ending = asyncio.create_task(self._ending.wait())
         try:
             await asyncio.wait({done, ending}, return_when=asyncio.FIRST_COMPLETED)
@@ -114,8 +115,22 @@ class Executor:
         if status is None:
             return "it did not end"
         if status < 0:
-            return f"it was ended by signal {signal.Signals(-status).name.removeprefix('SIG')}"
+            return f"it was ended by signal {signal_name(-status)}"
         return f"it exited with {status}" if status else None
+
+
+@contextlib.contextmanager
+def _file_of(data: bytes) -> Iterator[int]:
+    """A file on no disk, to be read from its beginning. Unlike a pipe, nobody waits where it is not read."""
+    fd = os.memfd_create("event", os.MFD_CLOEXEC)
+    try:
+        rest = memoryview(data)
+        while rest:
+            rest = rest[os.write(fd, rest) :]
+        os.lseek(fd, 0, os.SEEK_SET)
+        yield fd
+    finally:
+        os.close(fd)
 
 
 def environment(event: Event) -> Mapping[bytes, bytes]:

@@ -48,10 +48,25 @@ def _wait_writable() -> None:
 
 def say(line: str) -> None:
     """Write ``launch: LINE`` to standard error; where that is closed, there is nobody to tell."""
+    _write_said(encoded(f"launch: {one_line(line)}\n"))
+
+
+def _write_said(data: bytes) -> None:
     try:
-        os.write(STDERR, encoded(f"launch: {one_line(line)}\n"))
+        os.write(STDERR, data)
     except OSError:
         return
+
+
+def say_if_room(line: str) -> None:
+    """Likewise, but what a halted terminal or a full pipe does not take now is left out: nobody waits for it."""
+    import select
+
+    look = select.poll()
+    look.register(STDERR, select.POLLOUT)
+    if look.poll(0):
+        # So much at once never blocks where there is room.
+        _write_said(encoded(f"launch: {one_line(line)}\n")[: select.PIPE_BUF])
 
 
 def encoded(text: str) -> bytes:

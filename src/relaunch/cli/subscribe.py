@@ -15,7 +15,7 @@ import signal
 import time
 
 from relaunch.cli.executing import Executor
-from relaunch.cli.output import STDERR, STDOUT, OutputFailed, encoded, say, write_bytes
+from relaunch.cli.output import STDERR, STDOUT, OutputFailed, encoded, say_if_room, write_bytes
 from relaunch.cli.since import parse_since
 from relaunch.cli.telling import Lines
 from relaunch.cli.values import TRANSPORTS
@@ -144,7 +144,7 @@ async def _session(subscriber: Subscriber, arguments: Arguments) -> int:
     executor = Executor(arguments["exec"]) if arguments["exec"] is not None else None
     shown = _Shown(as_json=arguments["json"])
     async with subscriber as events:
-        say(events.described)
+        say_if_room(events.described)
         handling = asyncio.create_task(_handle(events, shown, executor, arguments["count"]))
         try:
             await asyncio.wait({handling})
@@ -218,7 +218,7 @@ class _Said(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """See ``logging.Handler``."""
-        say(record.getMessage())
+        say_if_room(record.getMessage())
 
 
 async def _room() -> None:

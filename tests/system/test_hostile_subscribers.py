@@ -1,0 +1,59 @@
+"""What an unlucky operator or a hostile neighbour does to those who are told: each harms itself at most."""
+
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from tests.system.launcher_host import Host, wait_for
+from tests.system.subscribing import ends, subscribing
+
+
+@contextmanager
+def _full_pipe() -> Iterator[int]:
+    """The end to write to of a pipe that nobody reads."""
+    reading, writing = os.pipe()
+    try:
+        os.set_blocking(writing, False)
+        for size in (4096, 1):
+            try:
+                while True:
+                    os.write(writing, b"x" * size)
+            except BlockingIOError:
+                pass
+        os.set_blocking(writing, True)
+        yield writing
+    finally:
+        os.close(reading)
+        os.close(writing)
+
+
+def test_a_command_may_end_by_any_signal(host: Host) -> None:
+    """[D32] Real-time signals have no name."""
+    with subscribing(host, "--exec", "kill -40 $$") as told:
+        ends(host, "p1")
+        told.line()
+        assert told.said() == "launch: --exec for job.exited p1: it was ended by signal 40; it is run again in 1 s\n"
+        told.end()
+
+
+def test_a_command_need_not_read_what_it_is_given(host: Host) -> None:
+    """[D32] Nor need what it leaves running, which has it open, when the event is too large for any pipe."""
+    path = host.place / "pid"
+    command = f"exec 3<&0; sleep 100 <&3 & echo $! >{path}; exit 0"
+    with subscribing(host, "--kind", "job.submitted", "-n", "1", "--exec", command) as told:
+        host.launch("submit", "-l", "p1", "-p", "true", "x" * 100_000, "y" * 100_000)
+        assert told.process.wait(10) == 0
+        os.kill(int(path.read_text()), signal.SIGKILL)
+
+
+def test_what_it_says_of_itself_holds_up_nothing(host: Host) -> None:
+    """[D31] [D12] Standard error may be a terminal that is halted: launchers are answered, and signals obeyed."""
+    with _full_pipe() as full:
+        process = host.popen("subscribe", "--serve", "-a", "127.0.0.1:0", "--exec", "false", stderr=full)
+        wait_for(lambda: "connected" in host.launch("subscriptions").stdout)
+        ends(host, "p1")
+        assert process.stdout is not None
+        assert "p1 exited" in process.stdout.readline()
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(10) == 0
