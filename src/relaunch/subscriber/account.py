@@ -4,7 +4,7 @@ Knows how ids and secrets are chosen. Refuses to know what is received: ``core.r
 """
 
 import secrets
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -22,7 +22,7 @@ class Account:
         secret: 32 bytes in hexadecimal; told to that launcher only.
         source: Whose events these are, None until the launcher has said so.
         cursor: How far the application has come, None where it has nothing.
-        in_doubt: Whether a life before this one may have handled more than that.
+        in_doubt: Whether a life before this one was killed with an event in hand, and may have handled it.
     """
 
     key: str
@@ -74,8 +74,15 @@ class Store(Protocol):
             Refused: It cannot be written.
         """
 
-    async def close(self, in_doubt: Collection[str]) -> None:
-        """An orderly end: nothing is in doubt but the accounts of these keys."""
+    def hold(self, account: Account, free: Callable[[], None]) -> bool:
+        """Write down that the application is about to have an event in hand; ``keep`` takes that back. See ``keep``.
+
+        Raises:
+            Refused: It cannot be written.
+        """
+
+    async def close(self) -> None:
+        """The end. What is in hand stays in doubt."""
 
 
 class Memory:
@@ -95,5 +102,9 @@ class Memory:
         """See ``Store``."""
         return True
 
-    async def close(self, in_doubt: Collection[str]) -> None:
+    def hold(self, account: Account, free: Callable[[], None]) -> bool:
+        """See ``Store``."""
+        return True
+
+    async def close(self) -> None:
         """See ``Store``."""

@@ -36,7 +36,7 @@ class Origin(Protocol):
     """Whatever a lane is filled from."""
 
     def given(self, waiting: Waiting) -> None:
-        """The application has it now."""
+        """The application is to get it, as soon as it need not wait."""
 
     def done(self) -> None:
         """The application is done with it."""

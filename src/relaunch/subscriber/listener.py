@@ -156,6 +156,11 @@ class Listener:
         if self._port is not None:
             self._port.close()
 
+    async def closed(self) -> None:
+        """Return when nothing of it is left; after ``close``, and within the time that a stream has for its end."""
+        if self._port is not None:
+            await self._port.closed()
+
 
 class Caller:
     """Our end of one connection."""

@@ -7,7 +7,7 @@ that follows from it. Refuses to know how callers prove themselves, and when the
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, assert_never
 
 from relaunch.core import receiving
@@ -29,6 +29,11 @@ WAITING_MAX = 512
 BELIEFS_MAX = 64
 FORGED = "an item that is not what it says"
 BLOCKED = "nothing can be put down"
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """Put down that the application is about to have an event in hand."""
 
 
 class Source:
@@ -64,7 +69,7 @@ class Source:
         self._receiver = receiving.begin(
             durable=store.durable, limit=WAITING_MAX, cursor=account.cursor, in_doubt=account.in_doubt
         )
-        self._effects: deque[tuple[receiving.Effect, Waiting | None]] = deque()
+        self._effects: deque[tuple[receiving.Effect | Hold, Waiting | None]] = deque()
         self._performing = False
         self._callers: dict[int, Caller] = {}
         self._held: Caller | None = None
@@ -90,14 +95,6 @@ class Source:
     def is_blocked(self) -> bool:
         """Whether something is still to be done before the application may have the next event."""
         return bool(self._effects)
-
-    @property
-    def in_doubt(self) -> bool:
-        """Whether the next life of this subscription is to mark what comes first: it may have been handled."""
-        state = self._receiver.state
-        again = any(one.event is not None and one.event.redelivered for one in self.lane.waiting)
-        given = self._in_hand is not None and self._in_hand.item is not None
-        return again or given or self.is_blocked or (isinstance(state, Following) and state.in_doubt)
 
     def registered(self, *, source: str, run: Run, cursor: Cursor | None) -> None:
         """Its launcher has the subscription.
@@ -171,8 +168,11 @@ class Source:
         self._apply(receiving.Beaten(caller.link, bookmark))
 
     def farewell(self, caller: Caller) -> None:
-        """See ``listener.Party``."""
+        """See ``listener.Party``. Where all has been handled, and so acknowledged, there is no more to wait for."""
         self._watch.gone(self.account.key, caller.run)
+        state = self._receiver.state
+        if not (self.is_blocked or (isinstance(state, Following) and state.pending)):
+            caller.close()
 
     def took(self, size_bytes: int) -> None:
         """See ``listener.Party``."""
@@ -187,14 +187,22 @@ class Source:
             self._regard()
             self._changed()
 
+    def hang_up(self) -> None:
+        """End every connection."""
+        for caller in self._connected():
+            caller.close()
+
     def _connected(self) -> list[Caller]:
         return [*self._callers.values(), *([self._held] if self._held else [])]
 
     # What the application and the lane tell it
 
     def given(self, waiting: Waiting) -> None:
-        """The application has it now."""
+        """The application gets it, once ``is_blocked`` says no more."""
         self._in_hand = waiting
+        if self._store.durable and waiting.item is not None and waiting.event is not None:
+            self._effects.append((Hold(), None))
+            self._perform()
 
     def done(self) -> None:
         """The application is done with what it had; ``is_blocked`` says whether it must wait for the next."""
@@ -269,7 +277,7 @@ class Source:
         self._perform()
         self._handover.wake()
 
-    def _perform_one(self, effect: receiving.Effect, waiting: Waiting | None) -> bool:
+    def _perform_one(self, effect: receiving.Effect | Hold, waiting: Waiting | None) -> bool:
         """Whether it is done; else ``_perform`` is called when it can be."""
         match effect:
             case Welcome(link=link, cursor=cursor):
@@ -285,6 +293,8 @@ class Source:
                     self._callers[link].ack(cursor)
             case HangUp(link=link, why=why):
                 self._hang_up(link, why)
+            case Hold():
+                return self._store.hold(self.account, self._go_on)
             case _:
                 assert_never(effect)
         return True

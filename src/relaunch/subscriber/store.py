@@ -17,7 +17,7 @@ import secrets
 import sqlite3
 import stat
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Iterator
 from typing import Self
 
 from relaunch.core.delivery import Cursor
@@ -38,6 +38,10 @@ CREATE TABLE accounts (
     key TEXT PRIMARY KEY, id TEXT NOT NULL, secret TEXT NOT NULL, source TEXT, epoch TEXT, sequence INTEGER,
     in_doubt INTEGER NOT NULL
 ) STRICT;
+"""
+_ADD = """
+INSERT INTO accounts VALUES (?, ?, ?, ?, ?, ?, 0)
+ON CONFLICT (key) DO UPDATE SET source = excluded.source, epoch = excluded.epoch, sequence = excluded.sequence
 """
 _PID_BYTES_MAX = 32
 _DAMAGE = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_FORMAT, sqlite3.SQLITE_ERROR)
@@ -63,8 +67,8 @@ class FileStore:
         for row in connection.execute("SELECT key, id, secret, source, epoch, sequence, in_doubt FROM accounts"):
             account = _account(*row)
             self.accounts[account.key] = account
-        # Until an orderly end says otherwise.
-        connection.execute("UPDATE accounts SET in_doubt = 1")
+        # Fails where it cannot be written, before anything is begun.
+        connection.execute("UPDATE credentials SET key = key")
 
     @classmethod
     def open(cls, name: str) -> Self:
@@ -111,40 +115,41 @@ class FileStore:
         at = account.cursor
         row = (account.key, account.id, account.secret, account.source, at and at.epoch, at and at.sequence)
         with self._told():
-            self._connection.execute("INSERT OR REPLACE INTO accounts VALUES (?, ?, ?, ?, ?, ?, 1)", row)
+            self._connection.execute(_ADD, row)
         self.accounts[account.key] = account
 
     def keep(self, account: Account, free: Callable[[], None]) -> bool:
         """See ``account.Store``."""
+        at = account.cursor
+        row = at and at.epoch, at and at.sequence, account.key
+        return self._write("UPDATE accounts SET epoch = ?, sequence = ?, in_doubt = 0 WHERE key = ?", row, free)
+
+    def hold(self, account: Account, free: Callable[[], None]) -> bool:
+        """See ``account.Store``."""
+        return self._write("UPDATE accounts SET in_doubt = 1 WHERE key = ?", (account.key,), free)
+
+    def _write(self, statement: str, row: tuple[object, ...], free: Callable[[], None]) -> bool:
         if self._checkpoint is not None:
             self._free.append(free)
             return False
-        if account.cursor is not None:
-            row = account.cursor.epoch, account.cursor.sequence, account.key
-            with self._told():
-                self._connection.execute("UPDATE accounts SET epoch = ?, sequence = ? WHERE key = ?", row)
-            self._commits += 1
-            if self._commits >= CHECKPOINT_COMMITS:
-                self._begin_checkpoint()
+        with self._told():
+            self._connection.execute(statement, row)
+        self._commits += 1
+        if self._commits >= CHECKPOINT_COMMITS:
+            self._begin_checkpoint()
         return True
 
-    async def close(self, in_doubt: Collection[str]) -> None:
+    async def close(self) -> None:
         """See ``account.Store``."""
         self._free.clear()
         if self._checkpoint is not None:
             await asyncio.wait([self._checkpoint])
-        await asyncio.to_thread(self._close, in_doubt)
+        await asyncio.to_thread(self._close)
 
-    def _close(self, in_doubt: Collection[str]) -> None:
+    def _close(self) -> None:
         try:
-            with self._connection as connection:
-                connection.execute("BEGIN")
-                connection.execute("UPDATE accounts SET in_doubt = 0")
-                connection.executemany("UPDATE accounts SET in_doubt = 1 WHERE key = ?", [(key,) for key in in_doubt])
-        except sqlite3.Error as error:
-            log.warning("subscription %s: its orderly end could not be put down: %s", self._name, error)
-        finally:
             self._connection.close()
+        finally:
             os.close(self._lock)
 
     @contextlib.contextmanager

@@ -6,7 +6,6 @@ taken by ``registered``.
 """
 
 import asyncio
-import secrets
 import time
 from collections.abc import Mapping, Sequence
 from types import TracebackType
@@ -17,7 +16,8 @@ from relaunch.core.liveness import Run, Terms
 from relaunch.errors import BadSpec
 from relaunch.event import Event
 from relaunch.subscriber.account import Account, Memory, Store, new_account
-from relaunch.subscriber.handover import Handover, Lane
+from relaunch.subscriber.beliefs import Beliefs
+from relaunch.subscriber.handover import Handover, Lane, Waiting
 from relaunch.subscriber.listener import Listener
 from relaunch.subscriber.source import Source
 from relaunch.subscriber.watch import LOST_FACTOR, Belief, Watch
@@ -54,8 +54,9 @@ class Subscription:
         self._sources: dict[str, Source] = {}
         self._by_id: dict[str, Source] = {}
         self._listener = Listener(store.credentials, self._by_id.get)
-        self._life, self._beliefs, self._group = secrets.token_hex(8), 0, ""
-        self._in_hand: Lane | None = None
+        self._beliefs = Beliefs()
+        self._in_hand: tuple[Lane, Waiting] | None = None
+        self._given = False
         self._turn_at = 0.0
         self._taking = False
         self._closed = False
@@ -100,7 +101,7 @@ class Subscription:
             subscription._transport, subscription._advertise, subscription._lease_s = transport, advertise, lease_s
             await subscription._listener.listen(transport, address)
         except BaseException:
-            await store.close([account.key for account in store.accounts.values() if account.in_doubt])
+            await store.close()
             raise
         return subscription
 
@@ -169,6 +170,22 @@ class Subscription:
         """Whose launcher is not connected, or not believed to be up: it may have forgotten the subscription."""
         return {key for key, source in self._sources.items() if not (source.is_connected and self._watch.is_up(key))}
 
+    def run(self, key: str) -> Run | None:
+        """Which run of a launcher was met last; None before the first."""
+        return self._watch.run(key)
+
+    def gone(self, key: str, run: Run) -> None:
+        """Somebody who knows has said that this run of a launcher has ended."""
+        self._watch.gone(key, run)
+
+    def forget(self, key: str) -> None:
+        """Hear that launcher no more, and say nothing of its silence. What it has told already is still handed over."""
+        source = self._sources.pop(key, None)
+        if source is not None:
+            del self._by_id[source.account.id]
+            self._watch.forget(key)
+            source.hang_up()
+
     async def changed(self) -> None:
         """Until ``needs`` may say something else than when this last returned. One task waits for it."""
         await self._change.wait()
@@ -192,34 +209,10 @@ class Subscription:
         return account
 
     def _believe(self, key: str, belief: Belief) -> None:
-        self._beliefs += 1
-        if belief.number == 1:
-            self._group = f"{self._life}/{self._beliefs}"
-        if not self._wanted(belief.kind, None):
-            return
         source = self._sources[key]
-        data = {
-            "label": None,
-            "certain": belief.certain,
-            "silent_s": round(belief.silent_s, 3),
-            "boot_id": belief.run.boot_id,
-            "run": belief.run.number,
-            "together": belief.together,
-            "number": belief.number,
-            "group": self._group,
-        }
-        source.believe(
-            Event(
-                source=source.account.source or "",
-                epoch=self._life,
-                sequence=self._beliefs,
-                kind=belief.kind,
-                label=None,
-                at=time.time(),
-                data=data,
-                mark="watch",
-            )
-        )
+        event = self._beliefs.event(source.account.source or "", belief)
+        if self._wanted(belief.kind, None):
+            source.believe(event)
 
     # The application
 
@@ -243,14 +236,17 @@ class Subscription:
                 await asyncio.sleep(0)
             while not self._closed:
                 self._check()
-                found = self._handover.take()
-                if found is None:
+                if self._in_hand is None:
+                    self._in_hand = self._handover.take()
+                    if self._in_hand is not None:
+                        self._in_hand[0].origin.given(self._in_hand[1])
+                        self._check()
+                if self._in_hand is None or self._in_hand[0].origin.is_blocked:
                     await self._wait()
                     continue
-                self._in_hand, waiting = found
-                self._in_hand.origin.given(waiting)
-                if waiting.event is not None:
-                    return waiting.event
+                self._given, event = True, self._in_hand[1].event
+                if event is not None:
+                    return event
                 await self.ack()
         finally:
             self._taking = False
@@ -265,13 +261,14 @@ class Subscription:
         if self._closed:
             return
         self._check()
-        if self._in_hand is not None:
-            origin = self._in_hand.origin
+        # One that was taken, and could not be put down as such, has not been seen by the application yet.
+        if self._in_hand is not None and self._given:
+            origin = self._in_hand[0].origin
             origin.done()
             while origin.is_blocked and not self._closed:
                 self._check()
                 await self._wait()
-            self._in_hand = None
+            self._in_hand, self._given = None, False
 
     async def _wait(self) -> None:
         await self._handover.wait()
@@ -289,8 +286,8 @@ class Subscription:
         self._listener.close()
         self._watch.close()
         self._handover.wake()
-        untouched = {account.key for account in self._store.accounts.values() if account.in_doubt} - set(self._sources)
-        await self._store.close([*untouched, *(key for key, source in self._sources.items() if source.in_doubt)])
+        await self._listener.closed()
+        await self._store.close()
 
 
 async def _open_file(name: str) -> Store:

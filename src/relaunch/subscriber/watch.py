@@ -71,6 +71,17 @@ class Watch:
         peer = self._peers.get(key)
         return peer is not None and peer.run.number >= run.number
 
+    def run(self, key: str) -> Run | None:
+        """Which run of a launcher was met last; None before the first."""
+        peer = self._peers.get(key)
+        return None if peer is None else peer.run
+
+    def forget(self, key: str) -> None:
+        """Watch that launcher no more."""
+        self._unread.pop(key, None)
+        if self._peers.pop(key, None) is not None:
+            self._changed()
+
     def met(self, key: str, run: Run) -> None:
         """A launcher has said which run it is."""
         if key in self._peers:
@@ -108,7 +119,9 @@ class Watch:
             self._timer = None
 
     def _apply(self, key: str, event: liveness.Event) -> None:
-        before = self._peers[key]
+        before = self._peers.get(key)
+        if before is None:  # it has been forgotten
+            return
         after, reports = liveness.transition(before, event, clock())
         self._peers[key] = after
         for report in reports:

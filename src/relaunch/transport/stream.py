@@ -19,6 +19,8 @@ HANDSHAKE_S = 5.0
 # it is given that time, while it does take some.
 CLOSE_S = 2.0
 CLOSE_ROUNDS_MAX = 5
+# How long all streams of a listener together may take to end.
+CLOSED_S = 1.0
 # What one stream keeps for a peer that does not read. Who sends has a smaller limit; this is the last line.
 UNSENT_BYTES_MAX = 64 * 1024 * 1024
 
@@ -76,3 +78,6 @@ class Listener(Protocol):
 
     def close(self) -> None:
         """End listening, and every stream as its ``close`` would. Over QUIC they share the port until then."""
+
+    async def closed(self) -> None:
+        """After ``close``, return when no stream and no socket is left; streams that take too long are cut short."""

@@ -5,6 +5,7 @@ for ``HANDSHAKE_S`` each, and the oldest goes when one more comes. Refuses to kn
 """
 
 import asyncio
+import contextlib
 import logging
 import socket
 from collections import Counter
@@ -15,7 +16,17 @@ from relaunch.errors import DialFailed
 from relaunch.transport.address import Address
 from relaunch.transport.certificate import Credentials
 from relaunch.transport.sockets import Target, bind, bound_address
-from relaunch.transport.stream import BROKEN, CROWDED, HANDSHAKE_S, HANDSHAKES_MAX, SLOW, STARVED, End, Stream
+from relaunch.transport.stream import (
+    BROKEN,
+    CLOSED_S,
+    CROWDED,
+    HANDSHAKE_S,
+    HANDSHAKES_MAX,
+    SLOW,
+    STARVED,
+    End,
+    Stream,
+)
 from relaunch.transport.tls import TlsConnection, client_context, server_context
 
 _ACCEPTED_AT_ONCE_MAX = 64
@@ -88,6 +99,7 @@ class TcpListener:
         self._shaking: dict[TlsConnection, asyncio.TimerHandle] = {}
         self._streams: set[TlsConnection] = set()
         self._opening: set[asyncio.Task[Any]] = set()
+        self._moved = asyncio.Event()
         self._loop.add_reader(sock, self._accept)
 
     def close(self) -> None:
@@ -104,6 +116,19 @@ class TcpListener:
             connection.abort()
         for connection in list(self._streams):
             connection.close()
+
+    async def closed(self) -> None:
+        """See ``Listener``."""
+        give_up_at = self._loop.time() + CLOSED_S
+        while self._streams or self._opening:
+            if self._loop.time() > give_up_at:
+                for connection in list(self._streams):
+                    connection.abort()
+                return
+            self._moved.clear()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout_at(give_up_at):
+                    await self._moved.wait()
 
     def _accept(self) -> None:
         for _ in range(_ACCEPTED_AT_ONCE_MAX):
@@ -151,6 +176,7 @@ class TcpListener:
 
     def _opened(self, task: asyncio.Task[Any]) -> None:
         self._opening.discard(task)
+        self._moved.set()
         if not task.cancelled() and task.exception():
             log.warning("a connection was not opened: %s", task.exception())
 
@@ -174,3 +200,4 @@ class TcpListener:
     def _forget(self, connection: TlsConnection) -> None:
         self._settle(connection)
         self._streams.discard(connection)
+        self._moved.set()

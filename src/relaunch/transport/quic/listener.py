@@ -29,7 +29,17 @@ from relaunch.transport.certificate import Credentials
 from relaunch.transport.quic.connection import Connection, server_configuration
 from relaunch.transport.quic.link import Link
 from relaunch.transport.sockets import bind, bound_address
-from relaunch.transport.stream import BROKEN, CROWDED, GARBAGE, HANDSHAKE_S, HANDSHAKES_MAX, SLOW, End, Stream
+from relaunch.transport.stream import (
+    BROKEN,
+    CLOSED_S,
+    CROWDED,
+    GARBAGE,
+    HANDSHAKE_S,
+    HANDSHAKES_MAX,
+    SLOW,
+    End,
+    Stream,
+)
 from relaunch.transport.udp import Datagram, UdpPort
 
 
@@ -56,6 +66,7 @@ class QuicListener:
         self._loop = asyncio.get_running_loop()
         self._tokens = QuicRetryTokenHandler()
         self._closed = False
+        self._gone = asyncio.Event()
         # Handshakes under way, the oldest first, each with its deadline.
         self._shaking: dict[Link, asyncio.TimerHandle] = {}
         self._links: dict[Link, set[bytes]] = {}
@@ -76,9 +87,19 @@ class QuicListener:
                 link.close()
         self._close_port()
 
+    async def closed(self) -> None:
+        """See ``Listener``."""
+        try:
+            async with asyncio.timeout(CLOSED_S):
+                await self._gone.wait()
+        except TimeoutError:
+            for link in list(self._links):
+                link.abort()
+
     def _close_port(self) -> None:
         if self._closed and not self._links:
             self._port.close()
+            self._gone.set()
 
     def _receive(self, batch: list[Datagram]) -> None:
         touched: dict[Link, None] = {}
