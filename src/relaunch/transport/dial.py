@@ -7,7 +7,8 @@ from collections.abc import Callable
 from relaunch.errors import DialFailed
 from relaunch.transport.address import Address
 from relaunch.transport.loading import load
-from relaunch.transport.sockets import Target, look_up, why
+from relaunch.transport.names import Target, look_up
+from relaunch.transport.sockets import why
 from relaunch.transport.stream import End, Kind, Stream
 
 

@@ -1,15 +1,12 @@
-"""Sockets bound to an address, names looked up, and what the system says about either put into words."""
+"""Sockets bound to an address, and what the system says about any put into words."""
 
-import asyncio
 import errno
 import socket
 from typing import Any
 
 from relaunch.errors import ListenFailed
 from relaunch.transport.address import Address
-
-# Family and address, as the system wants them.
-Target = tuple[socket.AddressFamily, Any]
+from relaunch.transport.names import look_up
 
 _NO_IPV6 = (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL, errno.EPROTONOSUPPORT)
 _WHY = {
@@ -35,20 +32,6 @@ def endpoint_name(name: Any) -> str:
     if not isinstance(name, tuple):
         return "an unknown address"
     return str(Address(str(name[0]).removeprefix("::ffff:"), int(name[1])))
-
-
-async def look_up(address: Address, kind: socket.SocketKind) -> list[Target]:
-    """All the addresses that a host has.
-
-    Raises:
-        OSError: It has none.
-    """
-    loop = asyncio.get_running_loop()
-    try:
-        found = await loop.getaddrinfo(address.host, address.port, type=kind)
-    except UnicodeError:
-        raise OSError("that is no name of a host") from None
-    return [(family, target) for family, _, _, _, target in found]
 
 
 async def bind(address: Address, kind: socket.SocketKind) -> socket.socket:

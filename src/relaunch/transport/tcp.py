@@ -15,7 +15,8 @@ from typing import Any
 from relaunch.errors import DialFailed
 from relaunch.transport.address import Address
 from relaunch.transport.certificate import Credentials
-from relaunch.transport.sockets import Target, bind, bound_address
+from relaunch.transport.names import Target
+from relaunch.transport.sockets import bind, bound_address
 from relaunch.transport.stream import (
     BROKEN,
     CLOSED_S,

@@ -5,9 +5,9 @@ import socket
 from collections.abc import Callable
 
 from relaunch.errors import DialFailed
+from relaunch.transport.names import Target
 from relaunch.transport.quic.connection import Connection, client_configuration
 from relaunch.transport.quic.link import Link
-from relaunch.transport.sockets import Target
 from relaunch.transport.stream import End, Stream
 from relaunch.transport.udp import Datagram, UdpPort
 
