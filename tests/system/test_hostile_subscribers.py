@@ -2,11 +2,16 @@
 
 import os
 import signal
+import socket
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from tests.system.launcher_host import Host, wait_for
+from tests.system.peer import Peer
 from tests.system.subscribing import ends, subscribing
+
+from relaunch.launcher.dials import HOPELESS_FAILURES, HOPELESS_PER_S
 
 
 @contextmanager
@@ -57,3 +62,20 @@ def test_what_it_says_of_itself_holds_up_nothing(host: Host) -> None:
         assert "p1 exited" in process.stdout.readline()
         process.send_signal(signal.SIGTERM)
         assert process.wait(10) == 0
+
+
+def test_those_who_are_not_there_are_not_dialled_without_end(host: Host) -> None:
+    """[D9] [D18] 200 addresses where every connection is dropped: a share of a second for all of them together."""
+    with socket.create_server(("127.0.0.1", 0), backlog=1024) as server, Peer(host.socket) as peer:
+        server.settimeout(20)
+        address = f"127.0.0.1:{server.getsockname()[1]}"
+        for number in range(200):
+            spec = {"id": f"{number:032x}", "address": address, "transport": "tcp"}
+            peer.call("Subscribe", {"subscription": {**spec, "fingerprint": "ab" * 32, "secret": "cd" * 32}})
+        for _ in range(200):  # each is dialled at once, and a few times more
+            server.accept()[0].close()
+        dials, end = 0, time.monotonic() + 4
+        while time.monotonic() < end:
+            server.accept()[0].close()
+            dials += 1
+        assert dials < 200 * HOPELESS_FAILURES + 4 * HOPELESS_PER_S + 50

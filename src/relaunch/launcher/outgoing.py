@@ -6,6 +6,7 @@ else it says ends the connection. Refuses to know when to dial and what to send.
 
 import asyncio
 import re
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -58,13 +59,26 @@ class Outgoing:
         speaker: Who calls.
         number: Told with everything that is heard.
         hearer: Told of it.
+        turn: Waited for before anything is done.
+
+    Attributes:
+        begun: Whether its turn has come.
     """
 
-    def __init__(self, spec: SubscriptionSpec, speaker: Speaker, number: int, hearer: Hearer) -> None:
+    def __init__(
+        self,
+        spec: SubscriptionSpec,
+        speaker: Speaker,
+        number: int,
+        hearer: Hearer,
+        turn: Callable[[], Awaitable[None]],
+    ) -> None:
         self._spec = spec
         self._speaker = speaker
         self._number = number
         self._hearer = hearer
+        self._turn = turn
+        self.begun = False
         self._decoder = Decoder(ANSWER_BYTES_MAX)
         self._stream: Stream | None = None
         self._proved = False
@@ -88,6 +102,8 @@ class Outgoing:
 
     async def _dial(self) -> None:
         try:
+            await self._turn()
+            self.begun = True
             address = parse_address(self._spec.address)
             kind: Kind = "tcp" if self._spec.transport == "tcp" else "quic"
             await dial(kind, address, self._spec.fingerprint, self._begin, DIAL_S)

@@ -18,9 +18,10 @@ from relaunch.core import sender as says
 from relaunch.core import sending
 from relaunch.core.delivery import Cursor, Item
 from relaunch.core.delivery_wire import write_cursor
-from relaunch.core.sender import Snapping, Streaming, Terms
+from relaunch.core.sender import Dialling, Snapping, Streaming, Terms
 from relaunch.errors import JournalFailed, RelaunchError
 from relaunch.launcher import telling
+from relaunch.launcher.dials import Dials
 from relaunch.launcher.failures import Failures
 from relaunch.launcher.journal import Journal
 from relaunch.launcher.outgoing import Outgoing, Speaker
@@ -44,6 +45,7 @@ class Supply:
         journal: Has the older ones.
         snapshots: Tell what is.
         turns: When there is time for it.
+        dials: When one more may be dialled.
         kept: Told of a publisher whose subscription has something to be remembered.
         expired: Told of one whose lease is over.
         bytes_max: How much may be on its way to one and not acknowledged; what is larger by itself goes alone.
@@ -55,6 +57,7 @@ class Supply:
     journal: Journal
     snapshots: Snapshots
     turns: Turns
+    dials: Dials
     kept: Callable[["Publisher"], None]
     expired: Callable[["Publisher"], None]
     bytes_max: Callable[[], int]
@@ -89,6 +92,8 @@ class Publisher:
         self._sizes: deque[int] = deque()
         self._unacked_bytes = 0
         self._failures = Failures(spec)
+        self._dialled_at = float("-inf")
+        self._passing: asyncio.Handle | None = None
         self._leaving = False
 
     # What others see
@@ -158,6 +163,7 @@ class Publisher:
     def close(self) -> None:
         """Hang up, and do nothing more."""
         self._supply.turns.drop(self)
+        self._supply.dials.forget(self.spec.id)
         self._disconnect()
         if self._timer is not None:
             self._timer.cancel()
@@ -177,6 +183,7 @@ class Publisher:
     def welcomed(self, dial: int, cursor: Cursor | None) -> None:
         """See ``outgoing.Hearer``."""
         self._told = self._supply.recent.at
+        self._supply.dials.forget(self.spec.id)
         self._apply(says.Welcomed(dial, cursor, self._told))
 
     def acked_by(self, dial: int, at: Cursor | None) -> None:
@@ -203,7 +210,8 @@ class Publisher:
             now, roll = self._loop.time(), random.random()  # noqa: S311 - jitter is no secret
             self._sender, effects = sending.transition(self._sender, event, now, roll)
             self._payloads = payloads or {}
-            if isinstance(event, says.Tick | says.Acked) and any(isinstance(one, says.HangUp) for one in effects):
+            hangs_up = any(isinstance(one, says.HangUp) for one in effects)
+            if isinstance(event, says.Tick | says.Acked) and hangs_up and self._outgoing and self._outgoing.begun:
                 wrong = "says nothing" if isinstance(event, says.Tick) else "acknowledges what it was not sent"
                 self._failed(f"{self.spec.address} {wrong}")
             self._perform(effects)
@@ -239,8 +247,7 @@ class Publisher:
     def _do(self, effect: says.Effect) -> None:
         match effect:
             case says.Dial(dial=dial):
-                self._disconnect()
-                self._outgoing = Outgoing(self.spec, self._supply.speaker, dial, self)
+                self._dial(dial)
             case says.Scan():
                 self._scan, self._held_at = effect, None
             case says.TakeSnapshot(dial=dial):
@@ -258,6 +265,16 @@ class Publisher:
             case _:
                 assert_never(effect)
 
+    def _dial(self, dial: int) -> None:
+        self._disconnect()
+        state, now = self._sender.state, self._loop.time()
+        failures = state.attempt if isinstance(state, Dialling) else 0
+        if self._supply.dials.is_due(self.spec.id, failures, now - self._dialled_at):
+            self._dialled_at = now
+            self._outgoing = Outgoing(self.spec, self._supply.speaker, dial, self, self._supply.dials.turn)
+        else:
+            self._passing = self._loop.call_soon(self._apply, says.Disconnected(dial))
+
     def _failed(self, why: str) -> None:
         self._failures.add(why, self._loop.time())
 
@@ -265,6 +282,9 @@ class Publisher:
         outgoing, self._outgoing = self._outgoing, None
         if outgoing is not None:
             outgoing.close()
+        if self._passing is not None:
+            self._passing.cancel()
+            self._passing = None
         work, self._work = self._work, None
         if work is not None and work is not asyncio.current_task():
             work.cancel()

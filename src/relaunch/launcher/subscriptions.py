@@ -14,6 +14,7 @@ from typing import Any
 from relaunch.core.delivery import Cursor
 from relaunch.core.delivery_wire import read_cursor, write_cursor
 from relaunch.errors import BadCall, JournalFailed, NoSuchSubscription, Refused, RelaunchError, ShuttingDown
+from relaunch.launcher.dials import Dials
 from relaunch.launcher.journal import Journal, NewEvent, StoredEvent, Write
 from relaunch.launcher.outgoing import Speaker
 from relaunch.launcher.publisher import Publisher, Supply
@@ -61,6 +62,7 @@ class Subscriptions:
             journal=journal,
             snapshots=snapshots,
             turns=self._turns,
+            dials=Dials(),
             kept=self._kept,
             expired=self._expired,
             bytes_max=self._bytes_max,
