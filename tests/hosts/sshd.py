@@ -209,6 +209,11 @@ class SshNetwork(Network):
         """Where the client's control sockets are."""
         return self.client / "run" / "relaunch" / "ssh"
 
+    @property
+    def enter(self) -> list[str]:
+        """What stands before a command that is to be on the client's own network, as its ssh is."""
+        return self._switch.enter
+
     def ssh_runs(self) -> int:
         """How often the client has started ssh."""
         runs = self.client / "runs"

@@ -310,3 +310,18 @@ COMMANDS = [
     Command("version", "print the version", [], example="launch version"),
 ]
 BY_NAME = {command.name: command for command in COMMANDS}
+    Command(
+        "doctor",
+        "find out what works, here or on other hosts, and what to do about what does not",
+        [
+            Option("-H --hosts", "HOSTS", "look at these hosts, over ssh; may be repeated", repeats=True),
+            Option("--port", "ADDRESS", "whether they can connect to HOST:PORT or :PORT here, see subscribe --serve"),
+            Option("--json", "", "one object for each host, for programs"),
+            Option("--answer", "", "be the far end of another host's doctor: answer lines of input with messages"),
+        ],
+        description=(
+            "A line for each thing that was looked at: ok, warn, or FAIL with what to do. Exits with 1 where\n"
+            "something fails. Without -H, LAUNCH_HOSTS says which hosts; without both it is this one."
+        ),
+        example="launch doctor -H node[1-64] --port :9000",
+    ),

@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from relaunch import __version__
+from relaunch.client import ssh_command
 from relaunch.client.calls import Call
 from relaunch.client.channel import Channel
 from relaunch.client.connection import Connection
@@ -96,6 +97,23 @@ class HostConnection(Connection):
             Unreachable: The host, or a launcher there, cannot be reached; nothing was asked of it.
         """
         await self._channel()
+
+    async def call(self, call: Call) -> Any:
+        """Make one call over the shared connection; its answer as it is on the wire."""
+        return await (await self._channel()).ask(call)
+
+    async def settled(self) -> None:
+        """Return when it is known what the connection that stays can do, where that is being found out."""
+        if self._settling:
+            await asyncio.wait(self._settling, timeout=_SETTLE_S)
+
+    async def open_channel(self) -> Channel:
+        """A connection of its own to the launcher, for one who has many calls to make over it.
+
+        Raises:
+            Unreachable: The host, or a launcher there, cannot be reached; nothing was asked of it.
+        """
+        return await self._open()
 
     async def aclose(self) -> None:
         """Close, and return when nothing of this connection is left but the host's master."""
@@ -183,7 +201,8 @@ class HostConnection(Connection):
     async def _start(self, master: Master) -> tuple[Bridge, dict[str, Any], bytes]:
         """Start a bridge and hear it out; where ssh was turned away for the moment, again."""
         for attempt in range(1, _TRIES + 1):
-            bridge = await Bridge.start(self.host, master.control, self._timeout_s, prompts=self._prompts)
+            command = ssh_command.bridge(self.host, master.control, self._timeout_s, prompts=self._prompts)
+            bridge = await Bridge.start(self.host, command, prompts=self._prompts)
             try:
                 greeting, rest = await bridge.greeting()
                 self._check(greeting)

@@ -1,6 +1,6 @@
-"""One ssh that runs ``launch bridge`` on a host, and the stream through it.
+"""One ssh that runs ``launch bridge``, or its like, on a host, and the stream through it.
 
-Knows how it is started, how the bridge is told from what a login shell prints before it, and how it is ended. Refuses
+Knows how it is started, how the far end is told from what a login shell prints before it, and how it is ended. Refuses
 to know what its end means (``ssh_failures``).
 """
 
@@ -14,7 +14,7 @@ from typing import Any, Self
 from relaunch.client import ssh_command
 from relaunch.client.channel import Channel
 from relaunch.client.masters import no_ssh
-from relaunch.errors import ProtocolBroken
+from relaunch.errors import HostUnreachable, ProtocolBroken
 
 BANNER_BYTES_MAX = 64 * 1024
 _GREETING_START = b'{"relaunch":'
@@ -42,15 +42,21 @@ class Bridge:
         self._channel: Channel | None = None
 
     @classmethod
-    async def start(cls, host: str, control: str, timeout_s: float, *, prompts: bool) -> Self:
-        """Start one; returns at once."""
+    async def start(cls, host: str, command: list[str], *, prompts: bool) -> Self:
+        """Start one; returns at once.
+
+        Args:
+            host: Named in errors.
+            command: The ssh.
+            prompts: Whether it may ask on the terminal.
+        """
         ours, theirs = socket.socketpair()
         ours.setblocking(False)
         # A file and no pipe: a master that stays in the background could hold a pipe open.
         errors = os.memfd_create("ssh")
         try:
             process = await asyncio.create_subprocess_exec(
-                *ssh_command.bridge(host, control, timeout_s, prompts=prompts),
+                *command,
                 env=ssh_command.environment(),
                 stdin=theirs.fileno(),
                 stdout=theirs.fileno(),
@@ -90,6 +96,33 @@ class Bridge:
         said = os.pread(self._errors, BANNER_BYTES_MAX, 0).decode("utf-8", "replace")
         await self.kill()
         raise EndedSilently(status, said)
+
+    async def ask(self, question: dict[str, Any]) -> dict[str, Any]:
+        """Send a line, and give the message that answers it; for a far end that says nothing unasked.
+
+        Raises:
+            HostUnreachable: The connection was lost.
+            ProtocolBroken: The answer is none, or too long.
+        """
+        loop = asyncio.get_running_loop()
+        answer = b""
+        try:
+            await loop.sock_sendall(self._stream, json.dumps(question).encode() + b"\n")
+            while not answer.endswith(b"\0"):
+                data = await loop.sock_recv(self._stream, _READ_BYTES)
+                if not data:
+                    raise HostUnreachable(f"{self._host}: the connection was lost")
+                answer += data
+                if len(answer) > BANNER_BYTES_MAX:
+                    raise ProtocolBroken(f"{self._host}: an answer of over {BANNER_BYTES_MAX} bytes")
+            found = json.loads(answer[:-1])
+        except OSError:
+            raise HostUnreachable(f"{self._host}: the connection was lost") from None
+        except ValueError:
+            found = None
+        if not isinstance(found, dict):
+            raise ProtocolBroken(f"{self._host}: an answer that is not a JSON object")
+        return found
 
     async def join(self, greeting: dict[str, Any], rest: bytes) -> Channel:
         """The channel to the launcher, over this bridge; it ends with the channel."""

@@ -54,9 +54,33 @@ def bridge(host: str, control: str, timeout_s: float, *, prompts: bool) -> list[
         timeout_s: How long connecting may take.
         prompts: Whether a person is there to be asked.
     """
+    master = ["ControlMaster=auto", f"ControlPersist={KEEP_S}"]
+    return _run(host, control.replace("%", "%%"), master, "exec launch bridge", timeout_s, prompts=prompts)
+
+
+def serve(host: str, control: str, timeout_s: float, *, prompts: bool) -> list[str]:
+    """Run ``launch serve`` on a host, over its master; for the arguments see ``bridge``.
+
+    Where a shell there says by LAUNCH_HOSTS for which hosts commands are, this one is for itself.
+    """
+    master = ["ControlMaster=auto", f"ControlPersist={KEEP_S}"]
+    remote = "exec env LAUNCH_HOSTS= launch serve --background"
+    return _run(host, control.replace("%", "%%"), master, remote, timeout_s, prompts=prompts)
+
+
+def doctor(host: str, timeout_s: float) -> list[str]:
+    """Run ``launch doctor --answer`` on a host, over a connection of its own: that one can be had is to be found out.
+
+    Args:
+        host: Checked already.
+        timeout_s: How long connecting may take.
+    """
+    return _run(host, "none", ["ControlMaster=no"], "exec launch doctor --answer", timeout_s, prompts=False)
+
+
+def _run(host: str, control: str, master: list[str], remote: str, timeout_s: float, *, prompts: bool) -> list[str]:
     options = [
-        "ControlMaster=auto",
-        f"ControlPersist={KEEP_S}",
+        *master,
         f"ConnectTimeout={max(1, math.ceil(timeout_s))}",
         "ConnectionAttempts=1",
         f"ServerAliveInterval={ALIVE_S}",
@@ -70,10 +94,16 @@ def bridge(host: str, control: str, timeout_s: float, *, prompts: bool) -> list[
     ]
     if not prompts:
         options.append("BatchMode=yes")
-    command = ["ssh", "-a", "-x", "-T", "-S", control.replace("%", "%%")]
+    command = ["ssh", "-a", "-x", "-T", "-S", control]
     for option in options:
         command += ["-o", option]
-    return [*command, "--", host, "exec launch bridge"]
+    return [*command, "--", destination(host), remote]
+
+
+def destination(host: str) -> str:
+    """A host as ssh takes it, which knows ``HOST:PORT`` in a URI alone."""
+    name, colon, port = host.rpartition(":")
+    return f"ssh://{host}" if colon and ":" not in name and port.isascii() and port.isdecimal() else host
 
 
 def control(socket: str, order: str, *more: str) -> list[str]:

@@ -48,9 +48,9 @@ def failure(host: str, status: int, said: str, *, prompts: bool) -> Unreachable:
             f"{host}: its login shell finds no launch ({line or status}); install relaunch there, on the PATH of "
             f"`ssh {host} launch`"
         )
-    if status == _USAGE and "bridge" in said:
+    if status == _USAGE and any(command in said for command in ("bridge", "doctor")):
         return OtherVersion(f"{host}: its launch is an older one that knows no `bridge`; install this version there")
-    return ProtocolBroken(f"{host}: `launch bridge` said nothing and exited with {status}{line and ': ' + line}")
+    return ProtocolBroken(f"{host}: its launch said nothing and exited with {status}{line and ': ' + line}")
 
 
 def _ssh_failure(host: str, said: str, line: str, *, prompts: bool) -> Unreachable:

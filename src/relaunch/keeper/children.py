@@ -152,7 +152,7 @@ class Children:
             key, pid, ticks = self._adopted[fd]
             status = _status_of_zombie(pid, ticks)
             if status is None:
-                status = _status_of_reaped(fd)
+                status = status_of_reaped(fd)
             if status is not None or now >= give_up_at:
                 self._drop(fd)
                 reports.append(self._exited(key, pid, status, None))
@@ -200,7 +200,7 @@ def _status_of_zombie(pid: int, ticks: int) -> int | None:
     return int(fields[_EXIT_CODE]) if fields[0] == b"Z" and int(fields[START_TIME]) == ticks else None
 
 
-def _status_of_reaped(pidfd: int) -> int | None:
+def status_of_reaped(pidfd: int) -> int | None:
     """The wait status that the kernel keeps for a pidfd; None = not reaped yet, or a kernel before 6.15."""
     asked = _PIDFD_INFO.pack(_PIDFD_INFO_PID | _PIDFD_INFO_EXIT, *[0] * 13)
     try:
