@@ -21,6 +21,7 @@
     │   ├── BadSignal
     │   ├── BadHost
     │   └── BadCall
+    ├── PartialFailure             4   of many hosts, some failed and others did not
     └── Unreachable                3   nobody answered, or the answer was lost
         ├── HostUnreachable
         ├── HostKeyRefused
@@ -151,6 +152,12 @@ class BadHost(Usage):
 
 class BadCall(Usage):
     """The method's parameters are not those of the interface."""
+
+
+class PartialFailure(RelaunchError):
+    """Of many hosts, some failed and others did not, or each in a way of its own."""
+
+    exit_status = 4
 
 
 class Unreachable(RelaunchError):

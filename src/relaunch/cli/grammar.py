@@ -260,14 +260,20 @@ COMMANDS = [
             Option("--json", "", "one CloudEvents object on each line, for programs"),
             Option("--serve", "", "listen, and have the launcher connect out to here"),
             Option("-a --address", "ADDRESS", "where to listen: HOST:PORT, :PORT or HOST (:9000)"),
+            Option("--advertise", "ADDRESS", "where launchers connect to, if not where it listens: HOST:PORT or HOST"),
             Option("--transport", "TRANSPORT", "quic, or tcp for TLS over TCP (quic)", transport),
             Option("--suspect-after", "SECONDS", "suspect a host not heard for so long, 0.2 to 3600 (3)", suspicion),
+            Option("-H --hosts", "HOSTS", "of these hosts, over ssh; may be repeated", repeats=True),
+            Option("--fanout", "N", "connect to so many of those at a time (32)", some),
         ],
         description=(
             "Prints one line for each event until interrupted; the launcher may die meanwhile. Without --kind: how\n"
             "jobs end, starts that fail, launchers that start or are lost, and what is believed of hosts. --address,\n"
-            "--transport and --suspect-after need --serve. A name that is known goes on where it was, whatever\n"
-            "--since says.\n\n"
+            "--advertise, --transport and --suspect-after need --serve. A name that is known goes on where it was,\n"
+            "whatever --since says.\n\n"
+            "With HOSTS (or LAUNCH_HOSTS) it is told of those and not of this one, and a host that is down is tried\n"
+            "until it is back. With --serve their launchers connect to the address that each sees its ssh come from,\n"
+            "unless --address or --advertise names one; without, events come over ssh.\n\n"
             "COMMAND is run by sh. It has the event as JSON on its stdin, and in its environment LAUNCH_EVENT_KIND,\n"
             "_ID, _SOURCE, _HOST, _TIME, _LABEL, _REASON, _CODE, _SIGNAL, _PID, _MESSAGE and _REDELIVERED, each where\n"
             "it applies. Where it fails, it is run again for the same event after 1 second, then 2, 4 ... 60: no\n"
@@ -295,21 +301,18 @@ COMMANDS = [
         example="launch shutdown",
     ),
     Command(
+        "connections",
+        "list the ssh connections to other hosts, which stay for ten minutes",
+        [Option("--close", "", "end them"), _JSON],
+        example="launch connections --close",
+    ),
+    Command(
         "bridge",
         "join standard input and output with the launcher's socket",
         [],
         description="What a client on another host starts over ssh. Says in one message where it is, or why it cannot.",
         example="launch bridge",
     ),
-    Command(
-        "completion",
-        "print a completion script",
-        [Argument("SHELL", "", "bash, zsh or fish", choices=("bash", "zsh", "fish"))],
-        example='eval "$(launch completion bash)"',
-    ),
-    Command("version", "print the version", [], example="launch version"),
-]
-BY_NAME = {command.name: command for command in COMMANDS}
     Command(
         "doctor",
         "find out what works, here or on other hosts, and what to do about what does not",
@@ -325,3 +328,35 @@ BY_NAME = {command.name: command for command in COMMANDS}
         ),
         example="launch doctor -H node[1-64] --port :9000",
     ),
+    Command(
+        "completion",
+        "print a completion script",
+        [Argument("SHELL", "", "bash, zsh or fish", choices=("bash", "zsh", "fish"))],
+        example='eval "$(launch completion bash)"',
+    ),
+    Command("version", "print the version", [], example="launch version"),
+]
+BY_NAME = {command.name: command for command in COMMANDS}
+GLOBAL = Command(
+    "launch",
+    "what stands before the command",
+    [
+        Option(
+            "-H --hosts",
+            "HOSTS",
+            "have the launchers of these hosts do it, over ssh; may be repeated",
+            str,
+            repeats=True,
+        ),
+        Option("--fanout", "N", "of those so many at a time (32)", some),
+        Option(
+            "--timeout",
+            "SECONDS",
+            "how long a host may take: to answer (30), or where it waits to connect",
+            some_seconds,
+        ),
+    ],
+    example="launch -H 'node[1-64]' list",
+)
+"""Options of every command that is for hosts."""
+HOSTS_VARIABLE = "LAUNCH_HOSTS"

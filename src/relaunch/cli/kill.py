@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from relaunch.cli.stop import stop_and_tell
+from relaunch.cli.stop import stop_and_tell, stop_over
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from relaunch.cli.grammar import Arguments
+    from relaunch.cli.over import Over
 
 
 def run(arguments: Arguments) -> int:
     """Send KILL to whole trees and say how each ended."""
     return stop_and_tell(arguments["patterns"], "KILL", None)
+
+
+def run_over(over: Over, arguments: Arguments) -> int:
+    """Send KILL to whole trees on many hosts, and say how each ended."""
+    return stop_over(over, arguments, "KILL", None)

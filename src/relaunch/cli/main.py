@@ -9,6 +9,7 @@ import _signal  # type: ignore[import-not-found]  # no stubs; the public module 
 import os
 import sys
 
+from relaunch.cli.grammar import HOSTS_VARIABLE
 from relaunch.cli.output import OutputFailed, say
 from relaunch.cli.recogniser import recognise
 from relaunch.errors import RelaunchError
@@ -43,6 +44,11 @@ def run(typed: Sequence[str]) -> int:
         The exit status. Whatever went wrong has been said in one line on standard error.
     """
     try:
+        over = None
+        if (typed and typed[0][:1] == "-") or os.environ.get(HOSTS_VARIABLE):
+            from relaunch.cli.over import take_hosts
+
+            over, typed = take_hosts(typed)
         found = recognise(typed)
         if found is None:
             from relaunch.cli.parser import parse
@@ -51,7 +57,8 @@ def run(typed: Sequence[str]) -> int:
         command, arguments = found
         name = f"relaunch.cli.{command.name}"
         __import__(name)
-        status = int(sys.modules[name].run(arguments))
+        module = sys.modules[name]
+        status = int(module.run(arguments) if over is None else module.run_over(over, arguments))
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else 0
     except KeyboardInterrupt:

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from typing import Any
 
+    from relaunch.cli.results import Told
+
     Wire = dict[str, Any]
 
 
@@ -40,3 +42,19 @@ def tell(outcomes: Iterable[Wire], done: Callable[[Wire], str]) -> int:
     for refusal in refusals:
         say(refusal)
     return status
+
+
+def told(host: str, outcomes: Iterable[Wire], done: Callable[[Wire], str]) -> Told:
+    """What is to be told of one of many hosts; the words for a job are the same for all of them."""
+    from relaunch.cli.results import Line, Told, failure_line
+
+    status, lines = 0, []
+    for outcome in outcomes:
+        label, error = outcome["label"], outcome.get("error")
+        if error is None:
+            lines.append(Line(f"{label}: {done(outcome['job'])}"))
+            continue
+        refused = from_wire(error, {"message": outcome.get("message")})
+        lines.append(failure_line(host, refused, label))
+        status = status or refused.exit_status
+    return Told(lines, status)

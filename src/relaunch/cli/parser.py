@@ -7,22 +7,28 @@ import argparse
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from relaunch.cli.grammar import BY_NAME, COMMANDS, PROGRAM, Argument, Command, Option, split_program
+from relaunch.cli.grammar import BY_NAME, COMMANDS, GLOBAL, PROGRAM, Argument, Command, Option, split_program
 from relaunch.cli.output import write
 from relaunch.errors import Usage
 
 if TYPE_CHECKING:
     from relaunch.cli.grammar import Arguments
 
-DESCRIPTION = "Starts processes on this host, keeps them, and tells at once when one ends."
+DESCRIPTION = "Starts processes on this host or others, keeps them, and tells at once when one ends."
 EPILOG = """\
-exit status: 0 done, 1 refused, 2 wrong usage, 3 no answer from a launcher, or one whose outcome is unknown
+HOSTS are names as ssh takes them, node sets of ClusterShell such as node[1-64] or @group, or ^FILE; without -H, what
+LAUNCH_HOSTS says. In labels and programs, {host}, {index}, {count} and {hosts} then stand for a host, its number, how
+many there are, and all of them.
+
+exit status: 0 done, 1 refused, 2 wrong usage, 3 no answer from a launcher, or one whose outcome is unknown,
+4 some hosts did well and others did not
 
 example:
   launch serve --background
   launch submit -l p1 -p sleep 120
   launch list
-  launch stop p1"""
+  launch stop p1
+  launch -H 'node[1-64]' list"""
 PROGRAM_METAVAR = ("PROGRAM", "ARG")
 PROGRAM_LAST = "give the program last: -p PROGRAM ARG..., or -- PROGRAM ARG..."
 
@@ -94,13 +100,15 @@ def _top() -> Parser:
     commands = "\n".join(f"  {command.name:{width}}  {command.summary}" for command in COMMANDS)
     parser = Parser(
         prog="launch",
-        usage="launch COMMAND ...",
+        usage="launch [-H HOSTS] COMMAND ...",
         description=f"{DESCRIPTION}\n\ncommands (each has --help):\n{commands}",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
     parser.add_argument("--version", action="store_true", help="print the version and exit")
+    for option in GLOBAL.options:
+        _add_option(parser, option)
     return parser
 
 

@@ -87,21 +87,32 @@ def state(job: Wire) -> str:
     return f"{job['state']}, {end(job['exit'])}" if job.get("exit") else str(job["state"])
 
 
-def jobs_table(jobs: Sequence[Wire], *, terminal: bool) -> str:
-    """Jobs, one on a line under a head; on a terminal with colour and no line broken."""
-    rows = [_row(job) for job in jobs]
-    widths = [max(map(len, column)) for column in zip(_JOB_HEAD, *rows, strict=True)]
+def jobs_table(jobs: Sequence[Wire], *, terminal: bool, hosts: Sequence[str] | None = None) -> str:
+    """Jobs, one on a line under a head; on a terminal with colour and no line broken.
+
+    Args:
+        jobs: As they came over the wire.
+        terminal: Whether it is for one.
+        hosts: Where each job is, for a column of its own.
+    """
+    head: tuple[str, ...] = _JOB_HEAD
+    rows, state_column = [_row(job) for job in jobs], _STATE_COLUMN
+    if hosts is not None:
+        head = ("HOST", *head)
+        rows = [(host, *row) for host, row in zip(hosts, rows, strict=True)]
+        state_column += 1
+    widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
     columns = os.get_terminal_size(1).columns if terminal else 0
     colour = terminal and not os.environ.get("NO_COLOR")
     lines = []
-    for row in (_JOB_HEAD, *rows):
+    for row in (head, *rows):
         last = row[-1]
         room = columns - sum(widths[:-1]) - 2 * (len(widths) - 1)
         if terminal and len(last) > room > 1:
             last = last[: room - 1] + "…"
         cells = [cell.ljust(width) for cell, width in zip(row[:-1], widths, strict=False)]
-        if colour and row[_STATE_COLUMN] in _COLOURS:
-            cells[_STATE_COLUMN] = f"\x1b[{_COLOURS[row[_STATE_COLUMN]]}m{cells[_STATE_COLUMN]}\x1b[0m"
+        if colour and row[state_column] in _COLOURS:
+            cells[state_column] = f"\x1b[{_COLOURS[row[state_column]]}m{cells[state_column]}\x1b[0m"
         lines.append("  ".join((*cells, last)).rstrip())
     return "\n".join(lines) + "\n"
 
@@ -118,13 +129,20 @@ def _row(job: Wire) -> tuple[str, ...]:
     )
 
 
-def subscriptions_table(subscriptions: Sequence[Wire]) -> str:
-    """Subscriptions, one on a line under a head."""
+def subscriptions_table(subscriptions: Sequence[Wire], *, hosts: Sequence[str] | None = None) -> str:
+    """Subscriptions, one on a line under a head; with hosts, in a column of its own where each is."""
     rows = [_subscription_row(one) for one in subscriptions]
-    widths = [max(map(len, column)) for column in zip(_SUBSCRIPTION_HEAD, *rows, strict=True)]
+    if hosts is None:
+        return table(_SUBSCRIPTION_HEAD, rows)
+    return table(("HOST", *_SUBSCRIPTION_HEAD), [(host, *row) for host, row in zip(hosts, rows, strict=True)])
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Rows under a head, in columns."""
+    widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
     lines = [
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() + "\n"
-        for row in (_SUBSCRIPTION_HEAD, *rows)
+        for row in (head, *rows)
     ]
     return "".join(lines)
 

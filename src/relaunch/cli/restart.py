@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from relaunch.cli.outcomes import tell
+from relaunch.cli.outcomes import tell, told
 from relaunch.cli.render import state
 from relaunch.client.calls import restart
 from relaunch.client.quick import Client
@@ -10,8 +10,18 @@ from relaunch.client.quick import Client
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from relaunch.cli.grammar import Arguments
+    from relaunch.cli.over import Over
 
 
 def run(arguments: Arguments) -> int:
     """Start jobs anew and say what each is."""
     return tell(Client().call(restart(arguments["patterns"])), state)
+
+
+def run_over(over: Over, arguments: Arguments) -> int:
+    """Start jobs anew on many hosts and say what each is."""
+    from relaunch.cli.many import request
+    from relaunch.cli.results import Results
+
+    results = Results(over, lambda host, outcomes: told(host, outcomes, state))
+    return request(over, arguments, lambda its: restart(its["patterns"]), results)

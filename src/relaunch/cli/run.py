@@ -17,7 +17,10 @@ from relaunch.errors import OutcomeUnknown, RelaunchError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from relaunch.cli.grammar import Arguments
+    from relaunch.cli.over import Over
 
 PASSED_ON = ("INT", "TERM", "HUP", "QUIT", "USR1", "USR2")
 _LABEL_ALPHABET = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.@:+=~-")
@@ -43,6 +46,34 @@ def run(arguments: Arguments) -> int:
     if status and (job["exit"] or {}).get("code") is None:
         say(f"{label} ended: {end(job['exit'])}")
     return status
+
+
+def run_over(over: Over, arguments: Arguments) -> int:
+    """Run a job on each of many hosts, and end as the first one that does not end with 0."""
+    from relaunch.cli.results import say_failure, status_of_all, told_of_failure
+    from relaunch.cli.runs import Runs
+    from relaunch.cli.spec import spec_elsewhere
+    from relaunch.cli.substitution import substituted
+
+    if arguments["label"] is None:
+        arguments["label"] = invented_label(arguments[PROGRAM][0])
+    specs = {host: spec_elsewhere(substituted(arguments, over.hosts, i)) for i, host in enumerate(over.hosts)}
+    answers: dict[str, Any] = {}
+
+    def took(host: str, answer: Any) -> None:
+        answers[host] = answer
+        if isinstance(answer, RelaunchError):
+            say_failure(host, answer)
+        elif exit_status(answer) and (answer["exit"] or {}).get("code") is None:
+            say(f"{host}: {answer['label']} ended: {end(answer['exit'])}")
+
+    signal.signal(signal.SIGPIPE, signal.SIG_IGN)
+    Runs(over, specs, took, shows=arguments["stdout"] is None).run(PASSED_ON)
+    ends = [answers[host] for host in over.hosts]
+    failures = [told_of_failure("", one).status if isinstance(one, RelaunchError) else 0 for one in ends]
+    if any(failures):
+        return status_of_all(failures)
+    return next(filter(None, map(exit_status, ends)), 0)
 
 
 def invented_label(program: str) -> str:

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from typing import NoReturn
 
     from relaunch.cli.grammar import Arguments
+    from relaunch.cli.over import Over
+    from relaunch.cli.results import Told
 
 LOG_NAME = "launcher.log"
 LOG_BYTES_MAX = 1024 * 1024
@@ -50,6 +52,24 @@ def run(arguments: Arguments) -> int:
     if not arguments["background"]:
         _become_keeper(lock, listener, None, launcher)
     return _serve_in_background(state, path, lock, listener, launcher)
+
+
+def run_over(over: Over, arguments: Arguments) -> int:
+    """Make sure that a launcher serves on each of many hosts, in the background; one that runs already is well."""
+    from relaunch.cli.remote import serve_all
+    from relaunch.cli.results import Results
+
+    results = Results(over, _told)
+    serve_all(over, results.took, replaced=arguments["replace"])
+    return results.status
+
+
+def _told(_host: str, answer: tuple[str, int]) -> Told:
+    from relaunch.cli.results import Line, Told
+
+    word, keeper_pid = answer
+    words = {"started": "the launcher serves", "running": "it serves already", "replaced": "the launcher was replaced"}
+    return Told([Line(f"{words[word]}: keeper pid {keeper_pid}", words[word])])
 
 
 def _fill_standard_streams() -> None:

@@ -6,14 +6,21 @@ import contextlib
 import os
 import select
 
-from relaunch.cli.outcomes import tell
+from relaunch.cli.outcomes import tell, told
 from relaunch.cli.output import write
 from relaunch.client.calls import get_status, shutdown
 from relaunch.client.quick import Client
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Any
+
     from relaunch.cli.grammar import Arguments
+    from relaunch.cli.over import Over
+    from relaunch.cli.results import Told
+
+    Wire = dict[str, Any]
 
 
 KEEPER_ENDS_WITHIN_MS = 5_000
@@ -28,5 +35,22 @@ def run(arguments: Arguments) -> int:
     survivors = client.call(shutdown(leave_jobs=arguments["leave_jobs"]))
     keeper.poll(KEEPER_ENDS_WITHIN_MS)
     status = tell(survivors, lambda _job: "left running")
-    write("the launcher has ended; its jobs run on\n" if arguments["leave_jobs"] else "the launcher has ended\n")
+    write(f"{_ended(arguments)}\n")
     return status
+
+
+def run_over(over: Over, arguments: Arguments) -> int:
+    """End the launchers of many hosts, and name the jobs that survived."""
+    from relaunch.cli.many import request
+    from relaunch.cli.results import Line, Results
+
+    def its(host: str, survivors: Sequence[Wire]) -> Told:
+        what = told(host, survivors, lambda _job: "left running")
+        what.lines = [*what.lines, Line(_ended(arguments))]
+        return what
+
+    return request(over, arguments, lambda _its: shutdown(leave_jobs=arguments["leave_jobs"]), Results(over, its))
+
+
+def _ended(arguments: Arguments) -> str:
+    return "the launcher has ended; its jobs run on" if arguments["leave_jobs"] else "the launcher has ended"

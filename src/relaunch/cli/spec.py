@@ -35,6 +35,36 @@ def spec_from(arguments: Arguments) -> dict[str, Any]:
     Raises:
         BadSpec: There is no current directory to start from.
     """
+    spec = _said(arguments)
+    spec["cwd"] = _absolute(arguments["cwd"] or ".")
+    for name in _PATHS:
+        if arguments[name] is not None:
+            spec[name] = _absolute(arguments[name])
+    if "/" in spec["argv"][0] and not spec["argv"][0].startswith("/"):
+        spec["program"] = _absolute(spec["argv"][0])
+    return spec
+
+
+def spec_elsewhere(arguments: Arguments) -> dict[str, Any]:
+    """The spec on the wire for another host, where it means nothing in which directory the caller is.
+
+    Raises:
+        BadSpec: A path is not absolute.
+    """
+    spec = _said(arguments)
+    for name in ("cwd", *_PATHS):
+        if arguments[name] is not None:
+            if not arguments[name].startswith("/"):
+                raise BadSpec(f"--{name} {arguments[name]!r}: with -H a path is the other host's; give an absolute one")
+            spec[name] = arguments[name]
+    program = spec["argv"][0]
+    if "/" in program and not program.startswith("/"):
+        raise BadSpec(f"program {program!r}: with -H a path is the other host's; give an absolute one, or a name")
+    return spec
+
+
+def _said(arguments: Arguments) -> dict[str, Any]:
+    """What means the same wherever it is said."""
     spec: dict[str, Any] = {"argv": arguments[PROGRAM]}
     for name, field in _SAME.items():
         if arguments[name] is not None:
@@ -45,12 +75,6 @@ def spec_from(arguments: Arguments) -> dict[str, Any]:
         spec["limits"] = dict(arguments["limit"])
     if arguments["keep_alive"]:
         spec["keep_alive"] = True
-    spec["cwd"] = _absolute(arguments["cwd"] or ".")
-    for name in _PATHS:
-        if arguments[name] is not None:
-            spec[name] = _absolute(arguments[name])
-    if "/" in spec["argv"][0] and not spec["argv"][0].startswith("/"):
-        spec["program"] = _absolute(spec["argv"][0])
     return spec
 
 

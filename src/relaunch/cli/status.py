@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from typing import Any
 
     from relaunch.cli.grammar import Arguments
+    from relaunch.cli.over import Over
+    from relaunch.client.calls import Call
 
     Wire = dict[str, Any]
 
@@ -23,11 +25,42 @@ def run(arguments: Arguments) -> int:
     if arguments["json"]:
         import json
 
-        whole = answer if label is None else answer["job"] | {"spec": answer["spec"], "processes": answer["processes"]}
-        write(json.dumps(whole, indent=2) + "\n")
+        write(json.dumps(_whole(answer), indent=2) + "\n")
     else:
-        write(_launcher(answer) if label is None else _job(answer["job"], answer["spec"], answer["processes"]))
+        write(_shown_whole(answer))
     return 0
+
+
+def run_over(over: Over, arguments: Arguments) -> int:
+    """Tell of a job, or of the launcher, on each of many hosts."""
+    from relaunch.cli.many import request
+    from relaunch.cli.results import Results, Told
+
+    def call(its: Arguments) -> Call:
+        return get_status() if its["label"] is None else describe(its["label"])
+
+    results = Results(over, lambda _host, _answer: Told(), show=_show, as_json=arguments["json"], value=_whole)
+    return request(over, arguments, call, results)
+
+
+def _show(answers: dict[str, Wire]) -> None:
+    blocks = (
+        f"{host}:\n" + "".join(f"  {line}\n" for line in _shown_whole(one).splitlines())
+        for host, one in answers.items()
+    )
+    write("\n".join(blocks))
+
+
+def _whole(answer: Wire) -> Wire:
+    """Everything in one object."""
+    if "job" not in answer:
+        return answer
+    whole: Wire = answer["job"] | {"spec": answer["spec"], "processes": answer["processes"]}
+    return whole
+
+
+def _shown_whole(answer: Wire) -> str:
+    return _job(answer["job"], answer["spec"], answer["processes"]) if "job" in answer else _launcher(answer)
 
 
 def _launcher(status: Wire) -> str:

@@ -9,7 +9,13 @@ from relaunch.client.quick import Client
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from relaunch.cli.grammar import Arguments
+    from relaunch.cli.over import Over
+    from relaunch.cli.results import Told
+
+    Wire = dict[str, Any]
 
 
 def run(arguments: Arguments) -> int:
@@ -19,3 +25,20 @@ def run(arguments: Arguments) -> int:
         f"{job['label']}: {job['state']}, pid {job['pid']}\n" if job.get("pid") else f"{job['label']}: {job['state']}\n"
     )
     return 0
+
+
+def run_over(over: Over, arguments: Arguments) -> int:
+    """Start a job on each of many hosts and say that it runs."""
+    from relaunch.cli.many import request, request_id
+    from relaunch.cli.results import Results
+    from relaunch.cli.spec import spec_elsewhere
+
+    request_name = request_id()
+    return request(over, arguments, lambda its: submit(spec_elsewhere(its), request_name), Results(over, _told))
+
+
+def _told(_host: str, job: Wire) -> Told:
+    from relaunch.cli.results import Line, Told
+
+    words = f"{job['label']}: {job['state']}"
+    return Told([Line(f"{words}, pid {job['pid']}" if job.get("pid") else words, words)])

@@ -8,7 +8,12 @@ from relaunch.client.quick import Client, encode
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from relaunch.cli.grammar import Arguments
+    from relaunch.cli.over import Over
+
+    Wire = dict[str, Any]
 
 
 def run(arguments: Arguments) -> int:
@@ -21,3 +26,19 @@ def run(arguments: Arguments) -> int:
 
         write(subscriptions_table(found))
     return 0
+
+
+def run_over(over: Over, arguments: Arguments) -> int:
+    """List the subscriptions of many hosts, in one table."""
+    from relaunch.cli.many import request
+    from relaunch.cli.results import Results, Told
+
+    results = Results(over, lambda _host, _found: Told(), show=_show, as_json=arguments["json"])
+    return request(over, arguments, lambda _its: subscriptions(), results)
+
+
+def _show(found_of: dict[str, list[Wire]]) -> None:
+    from relaunch.cli.render import subscriptions_table
+
+    rows = [(host, one) for host, found in found_of.items() for one in found]
+    write(subscriptions_table([one for _, one in rows], hosts=[host for host, _ in rows]))

@@ -8,7 +8,11 @@ from relaunch.client.quick import Client
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from relaunch.cli.grammar import Arguments
+    from relaunch.cli.over import Over
+    from relaunch.cli.results import Told
 
 
 def run(arguments: Arguments) -> int:
@@ -16,3 +20,17 @@ def run(arguments: Arguments) -> int:
     ended = Client().call(unsubscribe(arguments["ids"]))
     write("".join(f"{one}: ended\n" for one in ended))
     return 0
+
+
+def run_over(over: Over, arguments: Arguments) -> int:
+    """End subscriptions on many hosts, and name those that were."""
+    from relaunch.cli.many import request
+    from relaunch.cli.results import Results
+
+    return request(over, arguments, lambda its: unsubscribe(its["ids"]), Results(over, _told))
+
+
+def _told(_host: str, ended: Sequence[str]) -> Told:
+    from relaunch.cli.results import Line, Told
+
+    return Told([Line(f"{one}: ended") for one in ended])

@@ -10,6 +10,7 @@ from relaunch.client.quick import call_until_answered, encode
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from relaunch.cli.grammar import Arguments
+    from relaunch.cli.over import Over
 
 
 def run(arguments: Arguments) -> int:
@@ -18,3 +19,18 @@ def run(arguments: Arguments) -> int:
     if arguments["json"]:
         write("[" + ",\n ".join(map(encode, jobs)) + "]\n")
     return next(filter(None, map(exit_status, jobs)), 0)
+
+
+def run_over(over: Over, arguments: Arguments) -> int:
+    """Wait for jobs on many hosts, and end with the status of the first that did not end with 0.
+
+    Where a host fails, the status is that of the failure: what became of the jobs is not known then.
+    """
+    from relaunch.cli.many import failed, request
+    from relaunch.cli.results import Results, Told
+
+    results = Results(over, lambda _host, _jobs: Told(), as_json=arguments["json"])
+    status = request(over, arguments, lambda its: wait(its["patterns"]), results)
+    if any(map(failed, results.answers.values())):
+        return status
+    return next(filter(None, (exit_status(job) for jobs in results.answers.values() for job in jobs)), 0)

@@ -12,7 +12,6 @@ from functools import partial
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
-from relaunch.client.connection import Connection
 from relaunch.client.ssh import TIMEOUT_S, HostConnection, connect_host
 from relaunch.errors import OutcomeUnknown, RelaunchError, TimedOut, Usage
 from relaunch.event import Event
@@ -77,7 +76,7 @@ class Cluster:
         await asyncio.gather(*(host.aclose() for host in self._hosts.values()))
 
     async def each(
-        self, ask: Callable[[Connection], Awaitable[T]], *, timeout_s: float | None = None
+        self, ask: Callable[[HostConnection], Awaitable[T]], *, timeout_s: float | None = None
     ) -> AsyncGenerator[tuple[str, T | RelaunchError], None]:
         """Ask every host the same, and yield each one's answer as it comes: ``cluster.each(lambda host: host.list())``.
 
@@ -99,7 +98,7 @@ class Cluster:
             await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _answer(
-        self, host: HostConnection, ask: Callable[[Connection], Awaitable[T]], timeout_s: float
+        self, host: HostConnection, ask: Callable[[HostConnection], Awaitable[T]], timeout_s: float
     ) -> tuple[str, T | RelaunchError]:
         asked = False
         async with self._limit:
@@ -119,7 +118,11 @@ class Cluster:
                 return host.host, _late(host.host, timeout_s, asked=asked)
 
     async def events(
-        self, *patterns: str, kinds: Iterable[str] | None = None, since_at: float | None = None
+        self,
+        *patterns: str,
+        kinds: Iterable[str] | None = None,
+        since_at: float | None = None,
+        count: int | None = None,
     ) -> AsyncGenerator[tuple[str, Event | RelaunchError], None]:
         """Yield what happens on every host, each host's events in the order of its journal, until the loop is left.
 
@@ -130,12 +133,13 @@ class Cluster:
             patterns: Only jobs whose label one of these matches.
             kinds: Only these kinds of events.
             since_at: Also what happened at or after this time, seconds since the epoch; else only what comes.
+            count: Also so many of the last ones of each host; of those since then, where that is said too.
         """
         arrived: asyncio.Queue[tuple[str, Event | RelaunchError]] = asyncio.Queue(_WAITING_MAX)
         wanted = {"kinds": None if kinds is None else list(kinds)}
         followers = [
             asyncio.create_task(
-                _Follower(self._connect(name), self._limit, arrived, patterns, wanted, since_at).follow()
+                _Follower(self._connect(name), self._limit, arrived, patterns, wanted, (since_at, count)).follow()
             )
             for name in self._hosts
         ]
@@ -158,14 +162,14 @@ class _Follower:
         arrived: asyncio.Queue[tuple[str, Event | RelaunchError]],
         patterns: Sequence[str],
         wanted: dict[str, Any],
-        since_at: float | None,
+        begin: tuple[float | None, int | None],
     ) -> None:
         self._host = host
         self._limit = limit
         self._arrived = arrived
         self._patterns = patterns
         self._wanted = wanted
-        self._since_at = since_at
+        self._begin = begin
         self._place: tuple[str, int] | None = None
         self._told: type[RelaunchError] | None = None
         self._attempts = 0
@@ -198,16 +202,16 @@ class _Follower:
         """Follow until the launcher goes away or the connection breaks."""
         async with self._limit:
             await self._host.reach()
-            if self._place is None and self._since_at is None:
+            if self._place is None and self._begin == (None, None):
                 journal = (await self._host.status()).journal
                 self._place = str(journal["epoch"]), int(journal["last_sequence"])
         epoch, since = self._place or (None, None)
-        since_at = self._since_at if self._place is None else None
+        since_at, count = self._begin if self._place is None else (None, None)
         # The stream has a connection of its own.
         self._host.close()
         self._well_since = asyncio.get_running_loop().time()
         events = self._host.events(
-            *self._patterns, epoch=epoch, since=since, since_at=since_at, follow=True, **self._wanted
+            *self._patterns, epoch=epoch, since=since, since_at=since_at, count=count, follow=True, **self._wanted
         )
         async with aclosing(events):
             async for event in events:

@@ -8,7 +8,6 @@ know how a master is made and what is asked over it.
 import asyncio
 import fcntl
 import glob
-import hashlib
 import json
 import os
 import secrets
@@ -21,8 +20,9 @@ from pathlib import Path
 from typing import Literal, Self
 
 from relaunch.client import ssh_command
+from relaunch.client.forwards import masters_directory, stem_of
 from relaunch.errors import BadPlace, HostUnreachable
-from relaunch.places import SOCKET_PATH_BYTES_MAX, make_private, runtime_directory
+from relaunch.places import SOCKET_PATH_BYTES_MAX, make_private
 
 How = Literal["forward", "bridge"]
 
@@ -109,8 +109,7 @@ class Master:
         Raises:
             BadPlace: The directory cannot be made or must not be trusted, or its path is too long.
         """
-        stem = hashlib.sha256(host.encode("utf-8", "surrogateescape")).hexdigest()[:16]
-        master = cls(host, os.path.join(make_private(masters_directory()), stem))
+        master = cls(host, os.path.join(make_private(masters_directory()), stem_of(host)))
         if len(os.fsencode(master.control)) + _CONTROL_SUFFIX_BYTES > SOCKET_PATH_BYTES_MAX:
             raise BadPlace(f"the path {master.control} is too long for a socket of ssh; shorten XDG_RUNTIME_DIR")
         return master
@@ -197,11 +196,6 @@ class Master:
         for path in glob.glob(f"{glob.escape(self._stem)}.*"):
             if not (but_turn and path.endswith(_TURN_SUFFIX)):
                 remove(path)
-
-
-def masters_directory() -> str:
-    """Where the masters' files are."""
-    return os.path.join(runtime_directory(), "ssh")
 
 
 def connections() -> list[OpenConnection]:

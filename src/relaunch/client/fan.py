@@ -1,0 +1,284 @@
+"""Many launchers on other hosts asked at once, in one thread, through sockets that ssh forwards already.
+
+Knows the quickest way there is: no process, no event loop, one exchange of messages for each host. Refuses to connect
+to any host that is not connected: whom it does not reach, it names, and nothing has happened there that may not happen
+again. Imports next to nothing: thirty hosts are to cost little more than one.
+"""
+
+from __future__ import annotations
+
+import _socket
+import select
+from collections import deque
+from time import monotonic
+
+from relaunch.client.endpoint import check_peer, lost
+from relaunch.client.forwards import forwarded_socket, masters_directory
+from relaunch.client.quick import ANSWER_BYTES_MAX, MESSAGE_BYTES_MAX, decode, encode
+from relaunch.errors import BadCall, OutcomeUnknown, ProtocolBroken, RelaunchError
+from relaunch.places import check_private
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from typing import Any
+
+    from relaunch.client.calls import Call
+
+    Took = Callable[[str, Any], None]
+
+PROVED_S = 1.0
+"""A forward that leads to a launcher has answered within this; else somebody has to look who knows what to do."""
+_WHO = b'{"method":"org.varlink.service.GetInfo","parameters":{}}\0'
+_RECEIVE_BYTES = 256 * 1024
+# Late by less than the clock can tell is not late.
+_ROUND_MS = 1
+
+
+def may_be_repeated(call: Call) -> bool:
+    """Whether a call may be made again when nobody knows what became of it."""
+    return not call.changes or call.parameters.get("request") is not None
+
+
+def late(host: str, call: Call, timeout_s: float) -> RelaunchError:
+    """The error for an answer that has not come in time."""
+    unknown = "; whether it was done is unknown" if call.changes else ""
+    return OutcomeUnknown(f"{host}: no answer within {timeout_s:g} seconds{unknown}")
+
+
+class _Conversation:
+    """One host: first it is asked who it is, since anybody may be at the end of a forward, or nobody."""
+
+    __slots__ = ("at_once", "begun_at", "call", "host", "parts", "proved", "size", "socket", "unsent")
+
+    def __init__(self, host: str, call: Call, forward: _socket.socket, *, at_once: bool) -> None:
+        self.host = host
+        self.call = call
+        self.socket = forward
+        self.proved = False
+        self.at_once = at_once
+        self.parts: list[bytes] = []
+        self.size = 0
+        self.begun_at = monotonic()
+        self.unsent = _WHO + (message(call) if at_once else b"")
+
+    def send(self) -> bool:
+        """Send what can be; false where the other end has gone."""
+        try:
+            self.unsent = self.unsent[self.socket.send(self.unsent, _socket.MSG_NOSIGNAL) :]
+        except BlockingIOError:
+            return True
+        except OSError:
+            return False
+        return True
+
+    def receive(self) -> list[dict[str, Any]] | None:
+        """The replies that are complete now; None where there will be no more.
+
+        Raises:
+            ProtocolBroken: These are no replies.
+        """
+        try:
+            data = self.socket.recv(_RECEIVE_BYTES)
+        except BlockingIOError:
+            return []
+        except OSError:
+            return None
+        if not data:
+            return None
+        self.parts.append(data)
+        self.size += len(data)
+        if b"\0" not in data:
+            if self.size > ANSWER_BYTES_MAX:
+                raise ProtocolBroken(f"{self.host}: the launcher sent a message over {ANSWER_BYTES_MAX} bytes")
+            return []
+        *heads, rest = b"".join(self.parts).split(b"\0")
+        self.parts, self.size = [rest], len(rest)
+        try:
+            replies = [decode(head.decode("utf-8")) for head in heads]
+        except (ValueError, RecursionError) as error:
+            raise ProtocolBroken(f"{self.host}: the launcher sent what is not JSON: {error}") from None
+        if not all(isinstance(reply, dict) for reply in replies):
+            raise ProtocolBroken(f"{self.host}: the launcher sent what is not a JSON object")
+        return replies
+
+
+class Fan:
+    """One request to many hosts.
+
+    Args:
+        took: Called with each host's answer, an error as a value.
+        fanout: How many are asked at a time.
+        timeout_s: How long an answer may take; None is as long as it takes.
+    """
+
+    def __init__(self, took: Took, fanout: int, timeout_s: float | None) -> None:
+        self._took = took
+        self._fanout = fanout
+        self._timeout_s = timeout_s
+        self._open: dict[int, _Conversation] = {}
+        self._held = 0
+        self._left: list[str] = []
+        self._poll = select.poll()
+
+    def ask(self, calls: Mapping[str, Call]) -> list[str]:
+        """Ask, and return when each host that can be asked this way has answered, or is too late.
+
+        A call that waits for jobs is made on all hosts or on none, so that none is begun much later than others.
+
+        Returns:
+            The hosts that are to be asked in another way.
+
+        Raises:
+            BadPlace: The directory of the forwards is not to be trusted.
+            BadCall: A call is too large for one message.
+        """
+        try:
+            directory = masters_directory()
+            check_private(directory)
+        except RelaunchError:
+            # Whoever makes the directory says what is wrong with it.
+            return list(calls)
+        together = any(call.slow for call in calls.values())
+        if together and len(calls) > self._fanout:
+            return list(calls)
+        waiting = deque(calls.items())
+        self._held = len(calls) if together else 0
+        while waiting or self._open:
+            while waiting and len(self._open) < self._fanout:
+                host, call = waiting.popleft()
+                self._begin(directory, host, call, together=together)
+            if together and self._left and self._held >= 0:
+                self._forget()
+                return list(calls)
+            self._turn()
+        return self._left
+
+    def _begin(self, directory: str, host: str, call: Call, *, together: bool) -> None:
+        forward = _connect(forwarded_socket(directory, host))
+        if forward is None:
+            self._left.append(host)
+            return
+        made = _Conversation(host, call, forward, at_once=may_be_repeated(call) and not together)
+        self._open[forward.fileno()] = made
+        self._poll.register(forward, select.POLLIN)
+        self._push(made)
+
+    def _turn(self) -> None:
+        """Wait for what comes next, and take it."""
+        for fd, events in self._poll.poll(self._until_next_ms()):
+            one = self._open.get(fd)
+            if one is None:
+                continue
+            if events & ~select.POLLOUT:
+                self._hear(one)
+            elif events & select.POLLOUT:
+                self._push(one)
+        now = monotonic()
+        for one in [one for one in self._open.values() if self._deadline(one) <= now]:
+            self._end(one)
+            if one.proved and self._timeout_s is not None:
+                self._took(one.host, late(one.host, one.call, self._timeout_s))
+            else:
+                self._left.append(one.host)
+
+    def _deadline(self, one: _Conversation) -> float:
+        if not one.proved:
+            return one.begun_at + min(PROVED_S, self._timeout_s or PROVED_S)
+        return float("inf") if self._timeout_s is None else one.begun_at + self._timeout_s
+
+    def _until_next_ms(self) -> int | None:
+        next_at = min(map(self._deadline, self._open.values()), default=0.0)
+        return None if next_at == float("inf") else max(0, int((next_at - monotonic()) * 1000) + _ROUND_MS)
+
+    def _push(self, one: _Conversation) -> None:
+        if not one.send():
+            self._broke(one)
+            return
+        self._poll.modify(one.socket, select.POLLIN | (select.POLLOUT if one.unsent else 0))
+
+    def _hear(self, one: _Conversation) -> None:
+        try:
+            replies = one.receive()
+            if replies is None:
+                self._broke(one)
+                return
+            for reply in replies:
+                if not one.proved:
+                    self._prove(one, reply)
+                else:
+                    answer = one.call.read(reply)
+                    self._end(one)
+                    self._took(one.host, answer)
+                if one.socket.fileno() < 0:
+                    return
+        except RelaunchError as error:
+            self._end(one)
+            self._took(one.host, error)
+
+    def _prove(self, one: _Conversation, reply: dict[str, Any]) -> None:
+        if reply.get("error") is not None:
+            self._end(one)
+            self._left.append(one.host)
+            return
+        one.proved = True
+        if one.at_once:
+            return
+        if not self._held:
+            self._say(one)
+            return
+        self._held -= 1
+        if self._held == 0:
+            # All are there.
+            self._held = -1
+            for each in list(self._open.values()):
+                self._say(each)
+
+    def _say(self, one: _Conversation) -> None:
+        one.unsent += message(one.call)
+        self._push(one)
+
+    def _broke(self, one: _Conversation) -> None:
+        """Take it that the connection has ended."""
+        self._end(one)
+        if may_be_repeated(one.call) or not one.proved:
+            self._left.append(one.host)
+        else:
+            self._took(one.host, lost(one.call, one.host))
+
+    def _end(self, one: _Conversation) -> None:
+        fd = one.socket.fileno()
+        if fd >= 0:
+            self._poll.unregister(fd)
+            del self._open[fd]
+            one.socket.close()
+
+    def _forget(self) -> None:
+        for one in list(self._open.values()):
+            self._end(one)
+
+
+def message(call: Call) -> bytes:
+    """A call as it goes over the socket.
+
+    Raises:
+        BadCall: It is too large for one message.
+    """
+    data = encode(call.message()).encode("ascii") + b"\0"
+    if len(data) > MESSAGE_BYTES_MAX:
+        raise BadCall(f"the request has {len(data)} bytes; at most {MESSAGE_BYTES_MAX} are taken")
+    return data
+
+
+def _connect(path: str) -> _socket.socket | None:
+    """A forwarded socket, connected; None where nobody listens."""
+    if not path:
+        return None
+    made = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM | _socket.SOCK_NONBLOCK | _socket.SOCK_CLOEXEC)
+    try:
+        made.connect(path)
+        check_peer(made, path)
+    except (OSError, RelaunchError):
+        made.close()
+        return None
+    return made
