@@ -21,7 +21,7 @@ from relaunch.cli.telling import Lines
 from relaunch.cli.values import TRANSPORTS
 from relaunch.client.quick import encode
 from relaunch.errors import OutcomeUnknown, Usage
-from relaunch.subscribing import Subscriber, subscribe
+from relaunch.subscribing import FANOUT, Subscriber, subscribe
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -32,7 +32,8 @@ if TYPE_CHECKING:
 
 TOO_FEW = 1
 _ENDING_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-_SERVE_ONLY = ("address", "transport", "suspect_after")
+_SERVE_ONLY = ("address", "advertise", "transport", "suspect_after")
+_HOSTS_VARIABLE = "LAUNCH_HOSTS"
 _TOGETHER_WITHIN_S = 0.5
 _DEFAULT_ADDRESS = ":9000"
 
@@ -43,6 +44,9 @@ def run(arguments: Arguments) -> int:
     _open_streams()
     subscriber = _subscriber(arguments)
     logging.basicConfig(handlers=[_Said()])
+    logging.getLogger("relaunch.subscribing").setLevel(logging.INFO)
+    # It warns of children that end while they are ended.
+    logging.getLogger("asyncio").setLevel(logging.ERROR)
     # A command of ours and the launcher's socket are pipes too, whose ends are no reason to die silently.
     signal.signal(signal.SIGPIPE, signal.SIG_IGN)
     try:
@@ -85,6 +89,9 @@ def _open_streams() -> None:
 
 def _subscriber(arguments: Arguments) -> Subscriber:
     since, since_at = parse_since("subscribe", arguments["since"], time.time())
+    hosts = _hosts(arguments)
+    if arguments["fanout"] is not None and not hosts:
+        raise Usage("subscribe: --fanout means nothing without -H; see: launch subscribe --help")
     return subscribe(
         *arguments["filter"],
         kinds=arguments["kind"],
@@ -94,7 +101,20 @@ def _subscriber(arguments: Arguments) -> Subscriber:
         serve=(arguments["address"] or _DEFAULT_ADDRESS) if arguments["serve"] else None,
         transport=arguments["transport"],
         suspect_after_s=arguments["suspect_after"],
+        advertise=arguments["advertise"],
+        hosts=hosts,
+        fanout=arguments["fanout"] or FANOUT,
     )
+
+
+def _hosts(arguments: Arguments) -> list[str]:
+    """The hosts that are meant; none where it is this one."""
+    typed, variable = arguments["hosts"], os.environ.get(_HOSTS_VARIABLE)
+    if not typed and not variable:
+        return []
+    from relaunch.cli.nodesets import expand
+
+    return expand(typed, "-H") if typed else expand([variable or ""], _HOSTS_VARIABLE)
 
 
 async def _until_ended(subscriber: Subscriber, arguments: Arguments) -> int:

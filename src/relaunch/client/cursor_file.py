@@ -1,10 +1,11 @@
-"""How far a named reader of this host's journal has come, in a file: the next reader of that name goes on there.
+"""How far a named reader of journals has come, in a file: the next reader of that name goes on there.
 
-Knows one file for each name, which one process has at a time. A place is written over in one small write, so that no
-death of the process leaves half of one. Refuses to know what is read.
+Knows one file for each name, which one process has at a time, and in it a record for each host. A record is written
+over in one small write, so that no death of the process leaves half of one. Refuses to know what is read.
 """
 
 import fcntl
+import hashlib
 import json
 import os
 from typing import Any
@@ -16,6 +17,7 @@ from relaunch.subscription import check_name
 
 # A record is never longer, and so never crosses a page.
 _RECORD_BYTES = 512
+_HOST_CHARACTERS_MAX = 200
 
 
 class CursorFile:
@@ -23,10 +25,6 @@ class CursorFile:
 
     Args:
         name: See ``check_name``.
-
-    Attributes:
-        acked: All up to there has been handled; None where the name is new.
-        handed: What was handed out last. Where it is after ``acked``, it may have been handled too.
 
     Raises:
         BadSpec: It is no name.
@@ -42,11 +40,11 @@ class CursorFile:
             raise Refused(f"name {name!r}: {self._path}: {error.strerror}") from None
         try:
             fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            self.acked, self.handed = self._read()
+            self._places = self._read()
         except BlockingIOError:
             os.close(self._fd)
             raise Refused(f"name {name!r} is in use by another process; end that one, or take another name") from None
-        except (OSError, ValueError, TypeError, KeyError) as error:
+        except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
             os.close(self._fd)
             raise Refused(f"name {name!r}: {self._path} cannot be read ({error}); remove it to begin anew") from None
 
@@ -54,25 +52,75 @@ class CursorFile:
         """Let the next process have it."""
         os.close(self._fd)
 
-    def write(self, acked: Cursor | None, handed: Cursor | None) -> None:
+    def place(self, host: str = "") -> "KeptPlace":
+        """How far it has come with one host's journal.
+
+        Args:
+            host: As it is called; empty for this host.
+        """
+        if len(host) > _HOST_CHARACTERS_MAX:
+            host = hashlib.sha256(host.encode("utf-8", "surrogateescape")).hexdigest()
+        if host not in self._places:
+            self._places[host] = KeptPlace(self, len(self._places), host)
+        return self._places[host]
+
+    def put(self, number: int, record: dict[str, Any]) -> None:
+        """Write a record.
+
+        Raises:
+            Refused: The disk does not take it.
+        """
+        text = json.dumps(record, separators=(",", ":"))
+        try:
+            os.pwrite(self._fd, text.ljust(_RECORD_BYTES - 1).encode() + b"\n", number * _RECORD_BYTES)
+        except OSError as error:
+            raise Refused(f"how far it has come cannot be written to {self._path}: {error.strerror}") from None
+
+    def _read(self) -> dict[str, "KeptPlace"]:
+        found: dict[str, KeptPlace] = {}
+        number = 0
+        while text := os.pread(self._fd, _RECORD_BYTES, number * _RECORD_BYTES):
+            record = json.loads(text)
+            place = KeptPlace(self, number, str(record.get("host", "")))
+            place.acked, place.handed = _cursor(record["acked"]), _cursor(record["handed"])
+            begun_at = record.get("begun_at")
+            place.begun_at = None if begun_at is None else float(begun_at)
+            found[place.host] = place
+            number += 1
+        return found
+
+
+class KeptPlace:
+    """How far a reader has come with one journal. Made by ``CursorFile.place``.
+
+    Attributes:
+        host: Whose journal it is.
+        acked: All up to there has been handled; None where nothing is known.
+        handed: What was handed out last. Where it is after ``acked``, it may have been handled too.
+        begun_at: When the reader began, wall time, where its host has not been reached since.
+    """
+
+    def __init__(self, file: CursorFile, number: int, host: str) -> None:
+        self.host = host
+        self.acked: Cursor | None = None
+        self.handed: Cursor | None = None
+        self.begun_at: float | None = None
+        self._file = file
+        self._number = number
+
+    def write(self, acked: Cursor | None, handed: Cursor | None, begun_at: float | None = None) -> None:
         """Put down how far the reader has come.
 
         Raises:
             Refused: The disk does not take it.
         """
         self.acked, self.handed = acked, handed
-        record = json.dumps({"acked": _write(acked), "handed": _write(handed)})
-        try:
-            os.pwrite(self._fd, record.ljust(_RECORD_BYTES - 1).encode() + b"\n", 0)
-        except OSError as error:
-            raise Refused(f"how far it has come cannot be written to {self._path}: {error.strerror}") from None
-
-    def _read(self) -> tuple[Cursor | None, Cursor | None]:
-        text = os.pread(self._fd, _RECORD_BYTES, 0)
-        if not text:
-            return None, None
-        record = json.loads(text)
-        return _cursor(record["acked"]), _cursor(record["handed"])
+        record: dict[str, Any] = {"acked": _write(acked), "handed": _write(handed)}
+        if self.host:
+            record["host"] = self.host
+        if acked is None and begun_at is not None:
+            record["begun_at"] = begun_at
+        self._file.put(self._number, record)
 
 
 def _write(cursor: Cursor | None) -> dict[str, Any] | None:

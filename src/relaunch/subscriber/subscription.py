@@ -168,7 +168,12 @@ class Subscription:
 
     def needs(self) -> set[str]:
         """Whose launcher is not connected, or not believed to be up: it may have forgotten the subscription."""
-        return {key for key, source in self._sources.items() if not (source.is_connected and self._watch.is_up(key))}
+        return {key for key in self._sources if not self.is_well(key)}
+
+    def is_well(self, key: str) -> bool:
+        """Whether that launcher is connected and believed to be up."""
+        source = self._sources.get(key)
+        return source is not None and source.is_connected and self._watch.is_up(key)
 
     def run(self, key: str) -> Run | None:
         """Which run of a launcher was met last; None before the first."""
