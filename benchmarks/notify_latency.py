@@ -23,6 +23,7 @@ from pathlib import Path
 from launcher import Environment, launcher, median, p99, table
 
 import relaunch
+from relaunch.transport.stream import Kind
 
 KILLS = 400
 LOSS_PERCENT = 5
@@ -70,7 +71,7 @@ def floor() -> list[float]:
     return took
 
 
-async def told(transport: str, address: str) -> list[float]:
+async def told(transport: Kind, address: str) -> list[float]:
     """Seconds from each SIGKILL of a job to its event in the application."""
     took = []
     async with relaunch.connect() as here:
@@ -157,7 +158,8 @@ def lossy() -> bool:
 def main() -> int:
     """Measure and print; the exit status says whether the bounds hold."""
     if len(sys.argv) > 1:
-        print(json.dumps(asyncio.run(told(*sys.argv[1:]))))
+        transport: Kind = "tcp" if sys.argv[1] == "tcp" else "quic"
+        print(json.dumps(asyncio.run(told(transport, sys.argv[2]))))
         return 0
     fine = still()
     if os.geteuid() == 0:

@@ -15,6 +15,7 @@ import time
 from launcher import Environment, launcher, median, p99, table
 
 import relaunch
+from relaunch.transport.stream import Kind
 
 JOBS = 2_000
 ROUNDS = 3
@@ -32,7 +33,7 @@ async def wait(prefix: str) -> None:
         await here.wait(f"{prefix}/*")
 
 
-async def hear(transport: str, prefix: str) -> None:
+async def hear(transport: Kind, prefix: str) -> None:
     """As a subscriber: says when it is subscribed, and at the end when each death was told, on the system's clock."""
     at: dict[str, float] = {}
     again = 0
@@ -81,7 +82,7 @@ def storm(number: int, transports: tuple[str, ...], environment: Environment) ->
 def main() -> int:
     """Measure and print."""
     if len(sys.argv) > 1:
-        asyncio.run(hear(*sys.argv[1:]))
+        asyncio.run(hear("tcp" if sys.argv[1] == "tcp" else "quic", sys.argv[2]))
         return 0
     rounds: dict[str, list[float]] = {}
     rates: dict[str, list[float]] = {}
