@@ -13,14 +13,17 @@ PYTHON ?= python3
 # else goes without both.
 DEBIAN_PACKAGES := $(if $(filter 0,$(shell id -u)),iproute2 nftables openssh-client openssh-server)
 
-BENCHMARKS := cli_latency submit_throughput footprint notify_latency storm
+BENCHMARKS := cli_latency submit_throughput footprint notify_latency storm fanout
+
+# What the benchmarks compare with, on top of that; without it they name what they did not measure.
+DEBIAN_PEERS := $(if $(filter 0,$(shell id -u)),pdsh clustershell pssh)
 
 BIN := .venv/bin
 TYPED := $(wildcard src tests benchmarks examples)
 
 export PYTHON
 .SILENT:
-.PHONY: demo test check bench clean setup setup-dev lint
+.PHONY: demo test check bench clean setup setup-dev setup-bench lint
 
 demo: setup
 	PATH="$(CURDIR)/$(BIN):$$PATH" scripts/demo
@@ -39,7 +42,7 @@ lint: setup-dev
 	$(BIN)/mypy $(TYPED)
 	$(BIN)/lint-imports --no-logo
 
-bench: setup-dev
+bench: setup-bench
 	set -e; for name in $(BENCHMARKS); do $(BIN)/python benchmarks/$$name.py; done
 
 clean:
@@ -56,3 +59,7 @@ setup-dev:
 	scripts/debian-packages $(DEBIAN_PACKAGES)
 	scripts/setup dev
 	$(BIN)/python -m compileall -q src
+
+setup-bench: setup-dev
+	scripts/debian-packages $(DEBIAN_PEERS) || true
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[bench]' || echo "setup: going on without these" >&2
