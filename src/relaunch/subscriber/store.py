@@ -1,10 +1,10 @@
 """The file of a durable subscription: SQLite, one for each name, locked while a subscriber uses it.
 
 WAL mode with ``synchronous=NORMAL``: what has been committed survives the death of any process; after a power loss the
-last of it may be missing, and comes again. A file that is damaged or foreign is renamed, never deleted. A commit is
-made at once, on the caller's thread: it is an append to the page cache. What waits for the disk, a checkpoint and the
-first commit after it, is done on a thread of its own, and commits wait for that. Refuses to know what a cursor is good
-for.
+last of it may be missing, and comes again. A file that is damaged or foreign is renamed, never deleted; one that is
+damaged or taken away while it is used is written anew. A commit is made at once, on the caller's thread: it is an
+append to the page cache. What waits for the disk, a checkpoint and the first commit after it, is done on a thread of
+its own, and commits wait for that. Refuses to know what a cursor is good for.
 """
 
 import asyncio
@@ -17,7 +17,7 @@ import secrets
 import sqlite3
 import stat
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Self
 
 from relaunch.core.delivery import Cursor
@@ -29,6 +29,7 @@ from relaunch.transport.certificate import Credentials, make_credentials
 APPLICATION_ID = 0x726C6E73
 VERSION = 1
 CHECKPOINT_COMMITS = 1_000
+LOOK_S = 1.0
 SUFFIXES = ("", "-wal", "-shm")
 SCHEMA = f"""
 PRAGMA application_id = {APPLICATION_ID};
@@ -53,11 +54,16 @@ class FileStore:
 
     durable = True
 
-    def __init__(self, name: str, connection: sqlite3.Connection, lock: int) -> None:
+    def __init__(self, name: str, path: str, connection: sqlite3.Connection, lock: int) -> None:
         self.accounts: dict[str, Account] = {}
         self._name = name
+        self._path = path
         self._connection = connection
         self._lock = lock
+        self._identity = _identity(path)
+        self._look_at = time.monotonic() + LOOK_S
+        # Whose event the application has in hand.
+        self._held: str | None = None
         self._commits = 0
         self._checkpoint: asyncio.Future[None] | None = None
         self._free: list[Callable[[], None]] = []
@@ -92,40 +98,43 @@ class FileStore:
         try:
             if os.path.lexists(path):
                 try:
-                    return cls._found(name, _open(path), lock)
+                    return cls._found(name, path, _open(path), lock)
                 except (sqlite3.DatabaseError, ValueError, TypeError) as error:
                     if isinstance(error, sqlite3.OperationalError) and not _is_damage(error):
                         raise
                     aside = _set_aside(path)
                     log.warning("subscription %s begins anew, for its file was set aside as %s: %s", name, aside, error)
-            return cls._found(name, _new(path), lock)
+            return cls._found(name, path, _new(path, make_credentials()), lock)
         except (sqlite3.Error, OSError) as error:
             raise Refused(f"subscription {name} cannot be kept in {path}: {error}") from None
 
     @classmethod
-    def _found(cls, name: str, connection: sqlite3.Connection, lock: int) -> Self:
+    def _found(cls, name: str, path: str, connection: sqlite3.Connection, lock: int) -> Self:
         try:
-            return cls(name, connection, lock)
+            return cls(name, path, connection, lock)
         except BaseException:
             connection.close()
             raise
 
     def add(self, account: Account) -> None:
         """See ``account.Store``."""
-        at = account.cursor
-        row = (account.key, account.id, account.secret, account.source, at and at.epoch, at and at.sequence)
         with self._told():
-            self._connection.execute(_ADD, row)
+            if self._checkpoint is None:
+                self._look()
+            self._execute(_ADD, _row(account))
         self.accounts[account.key] = account
 
     def keep(self, account: Account, free: Callable[[], None]) -> bool:
         """See ``account.Store``."""
         at = account.cursor
         row = at and at.epoch, at and at.sequence, account.key
+        if account.key == self._held:
+            self._held = None
         return self._write("UPDATE accounts SET epoch = ?, sequence = ?, in_doubt = 0 WHERE key = ?", row, free)
 
     def hold(self, account: Account, free: Callable[[], None]) -> bool:
         """See ``account.Store``."""
+        self._held = account.key
         return self._write("UPDATE accounts SET in_doubt = 1 WHERE key = ?", (account.key,), free)
 
     def _write(self, statement: str, row: tuple[object, ...], free: Callable[[], None]) -> bool:
@@ -133,7 +142,8 @@ class FileStore:
             self._free.append(free)
             return False
         with self._told():
-            self._connection.execute(statement, row)
+            self._look()
+            self._execute(statement, row)
         self._commits += 1
         if self._commits >= CHECKPOINT_COMMITS:
             self._begin_checkpoint()
@@ -156,11 +166,39 @@ class FileStore:
     def _told(self) -> Iterator[None]:
         try:
             yield
-        except sqlite3.Error as error:
+        except (sqlite3.Error, OSError) as error:
             raise Refused(
                 f"subscription {self._name} cannot put down how far it has come: {error}; no event is lost: "
                 "what was not put down comes again"
             ) from None
+
+    def _look(self) -> None:
+        """Once a second at the most: an open file whose path has another, or none, would take writes and lose them."""
+        now = time.monotonic()
+        if now >= self._look_at:
+            if self._identity is None or _identity(self._path) != self._identity:
+                self._begin_anew("it was taken away")
+            self._look_at = now + LOOK_S
+
+    def _execute(self, statement: str, row: tuple[object, ...]) -> None:
+        try:
+            self._connection.execute(statement, row)
+        except sqlite3.DatabaseError as error:
+            if not _is_damage(error):
+                raise
+            self._begin_anew(str(error))
+            self._connection.execute(statement, row)
+
+    def _begin_anew(self, why: str) -> None:
+        """Have all that is known here in a new file."""
+        self._connection.close()
+        self._identity = None
+        aside = _set_aside(self._path) if os.path.lexists(self._path) else None
+        rows = [(*_row(account), account.key == self._held) for account in self.accounts.values()]
+        self._connection = _new(self._path, self.credentials, rows)
+        self._identity = _identity(self._path)
+        became = f"; what stood there is {aside}" if aside else ""
+        log.warning("subscription %s: its file has been written anew, for %s%s", self._name, why, became)
 
     def _begin_checkpoint(self) -> None:
         self._commits = 0
@@ -178,6 +216,19 @@ class FileStore:
         free, self._free = self._free, []
         for call in free:
             call()
+
+
+def _row(account: Account) -> tuple[object, ...]:
+    at = account.cursor
+    return account.key, account.id, account.secret, account.source, at and at.epoch, at and at.sequence
+
+
+def _identity(path: str) -> tuple[int, int] | None:
+    try:
+        found = os.lstat(path)
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def _account(*row: object) -> Account:
@@ -244,18 +295,21 @@ def _open(path: str) -> sqlite3.Connection:
         raise
 
 
-def _new(path: str) -> sqlite3.Connection:
+def _new(path: str, credentials: Credentials, rows: Iterable[tuple[object, ...]] = ()) -> sqlite3.Connection:
     os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
     connection = _connect(path)
     try:
         _prepare(connection)
         connection.executescript(f"BEGIN; {SCHEMA}")
-        credentials = make_credentials()
         connection.execute("INSERT INTO credentials VALUES (?, ?)", (credentials.certificate, credentials.key))
+        connection.executemany("INSERT INTO accounts VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
         connection.execute("COMMIT")
         return connection
     except BaseException:
         connection.close()
+        for suffix in SUFFIXES:  # it was made here, and nothing is in it yet
+            with contextlib.suppress(OSError):
+                os.unlink(path + suffix)
         raise
 
 
