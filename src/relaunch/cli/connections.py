@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
+from relaunch.cli.interruption import be_quiet
 from relaunch.cli.output import write
 from relaunch.cli.render import length, table
 from relaunch.client.masters import close_all, connections
@@ -21,6 +22,7 @@ _WAYS = {"forward": "through a forwarded socket", "bridge": "over launch bridge"
 def run(arguments: Arguments) -> int:
     """List them, or end them."""
     if arguments["close"]:
+        be_quiet()
         closed = asyncio.run(close_all())
         write(encode(closed) + "\n" if arguments["json"] else "".join(f"{host or '-'}: closed\n" for host in closed))
         return 0

@@ -4,6 +4,7 @@ Knows which signals end a command, and how a process dies by one. Refuses to kno
 """
 
 import asyncio
+import logging
 import os
 import signal
 from collections.abc import Coroutine
@@ -22,6 +23,7 @@ def run_until_interrupted(work: Coroutine[Any, Any, T]) -> T:
     A signal cancels it, lets it clean up, and then ends the process as it would have; the next does so at once.
     """
     came: list[int] = []
+    be_quiet()
     # A launcher's socket is a pipe too, whose end is no reason to die silently.
     signal.signal(signal.SIGPIPE, signal.SIG_IGN)
     try:
@@ -36,6 +38,15 @@ def run_until_interrupted(work: Coroutine[Any, Any, T]) -> T:
         raise
     finally:
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+
+
+def be_quiet() -> None:
+    """Have asyncio keep to itself what it finds odd: a command says in its own lines what went wrong.
+
+    A process that is killed just as it ends is reaped by whoever comes first, and the other one would say so.
+    """
+    if os.environ.get("LAUNCH_DEBUG", "0") in ("", "0"):
+        logging.getLogger("asyncio").setLevel(logging.CRITICAL)
 
 
 def _die(number: int) -> None:

@@ -81,14 +81,15 @@ def ask(over: Over, calls: Mapping[str, Call], took: Took, *, answer_s: float | 
     """
     left = Fan(took, over.fanout, answer_s).ask(calls)
     if left:
-        _ask_over_ssh(over, {host: calls[host] for host in left}, took, answer_s)
+        tries = {host: int(asked) for host, asked in left.items()}
+        _ask_over_ssh(over, {host: calls[host] for host in left}, took, answer_s, tries)
 
 
-def _ask_over_ssh(over: Over, calls: Mapping[str, Call], took: Took, answer_s: float | None) -> None:
+def _ask_over_ssh(
+    over: Over, calls: Mapping[str, Call], took: Took, answer_s: float | None, tries: dict[str, int]
+) -> None:
     from relaunch.cli.interruption import run_until_interrupted
     from relaunch.client.cluster import Cluster
-
-    tries: dict[str, int] = {}
 
     async def ask_one(host: HostConnection) -> Any:
         return await _ask_again(host, calls[host.host], tries)
@@ -103,7 +104,7 @@ def _ask_over_ssh(over: Over, calls: Mapping[str, Call], took: Took, answer_s: f
         )
         async with cluster:
             async for host, answer in cluster.each(ask_one):
-                took(host, _worded(host, calls[host], answer, tries.get(host, 1), answer_s))
+                took(host, _worded(host, calls[host], answer, tries[host], answer_s))
 
     run_until_interrupted(work())
 
@@ -112,13 +113,11 @@ async def _ask_again(host: HostConnection, call: Call, tries: dict[str, int]) ->
     import asyncio
 
     lost: OutcomeUnknown | None = None
-    tried = 0
     while True:
         try:
             if lost is not None:
                 await host.reach()
-            tried += 1
-            tries[host.host] = tried
+            tries[host.host] += 1
             return await host.call(call)
         except OutcomeUnknown as error:
             if not may_be_repeated(call):
@@ -129,22 +128,24 @@ async def _ask_again(host: HostConnection, call: Call, tries: dict[str, int]) ->
             if lost is None:
                 raise
         host.close()
-        if tried >= _TRIES and not call.changes:
+        if tries[host.host] >= _TRIES and not call.changes:
             raise lost
-        await asyncio.sleep(min(_AGAIN_S * 2 ** min(tried, 10), _AGAIN_MAX_S))
+        await asyncio.sleep(min(_AGAIN_S * 2 ** min(tries[host.host], 10), _AGAIN_MAX_S))
 
 
 def _worded(host: str, call: Call, answer: Any, tries: int, answer_s: float | None) -> Any:
-    if not isinstance(answer, OutcomeUnknown):
+    """An answer; where it is that nobody knows, in words that say how often it was asked."""
+    if not isinstance(answer, Unreachable) or not (tries or isinstance(answer, OutcomeUnknown)):
         return answer
     if call.changes and may_be_repeated(call):
         name = call.method.rpartition(".")[2]
-        again = f", and asked again under the same id {tries - 1} times" if tries > 1 else ""
+        again = f" {tries} times under one id" if tries > 1 else ""
+        why = answer.message.removeprefix(f"{host}: ").partition("; ")[0]
         return OutcomeUnknown(
-            f"{host}: {name} was sent{again}, and there was no answer within {answer_s or 0:g} seconds: whether it was "
-            f"done is unknown; look with: launch -H {host} list"
+            f"{host}: {name} was sent{again}, and not answered ({why}): whether it was done is unknown; "
+            f"look with: launch -H {host} list"
         )
-    if "within" in answer.message and answer_s is not None:
+    if isinstance(answer, OutcomeUnknown) and "within" in answer.message and answer_s is not None:
         return late(host, call, answer_s)
     return answer
 

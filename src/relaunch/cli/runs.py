@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import signal
 
+from relaunch.cli.interruption import be_quiet
 from relaunch.cli.many import request_id
 from relaunch.cli.output import OutputFailed, say
 from relaunch.cli.remote import Lines, all_at_once, each
@@ -54,6 +55,7 @@ class Runs:
 
     def run(self, passed_on: Sequence[str]) -> None:
         """Run them to their end; signals of these names are the jobs'."""
+        be_quiet()
         asyncio.run(self._run(passed_on))
 
     async def _run(self, passed_on: Sequence[str]) -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import _socket
 import select
-from collections import deque
 from time import monotonic
 
 from relaunch.client.endpoint import check_peer, lost
@@ -118,16 +117,16 @@ class Fan:
         self._timeout_s = timeout_s
         self._open: dict[int, _Conversation] = {}
         self._held = 0
-        self._left: list[str] = []
+        self._left: dict[str, bool] = {}
         self._poll = select.poll()
 
-    def ask(self, calls: Mapping[str, Call]) -> list[str]:
+    def ask(self, calls: Mapping[str, Call]) -> dict[str, bool]:
         """Ask, and return when each host that can be asked this way has answered, or is too late.
 
         A call that waits for jobs is made on all hosts or on none, so that none is begun much later than others.
 
         Returns:
-            The hosts that are to be asked in another way.
+            The hosts that are to be asked in another way; with each, whether it may have been asked already.
 
         Raises:
             BadPlace: The directory of the forwards is not to be trusted.
@@ -138,28 +137,28 @@ class Fan:
             check_private(directory)
         except RelaunchError:
             # Whoever makes the directory says what is wrong with it.
-            return list(calls)
+            return dict.fromkeys(calls, False)
         together = any(call.slow for call in calls.values())
         if together and len(calls) > self._fanout:
-            return list(calls)
-        waiting = deque(calls.items())
+            return dict.fromkeys(calls, False)
+        waiting = list(calls.items())[::-1]
         self._held = len(calls) if together else 0
         while waiting or self._open:
             while waiting and len(self._open) < self._fanout:
-                host, call = waiting.popleft()
+                host, call = waiting.pop()
                 self._begin(directory, host, call, together=together)
             if together and self._left and self._held >= 0:
                 self._forget()
-                return list(calls)
+                return dict.fromkeys(calls, False)
             self._turn()
         return self._left
 
     def _begin(self, directory: str, host: str, call: Call, *, together: bool) -> None:
         forward = _connect(forwarded_socket(directory, host))
         if forward is None:
-            self._left.append(host)
+            self._left[host] = False
             return
-        made = _Conversation(host, call, forward, at_once=may_be_repeated(call) and not together)
+        made = _Conversation(host, call, forward, at_once=not call.changes and not together)
         self._open[forward.fileno()] = made
         self._poll.register(forward, select.POLLIN)
         self._push(made)
@@ -180,7 +179,7 @@ class Fan:
             if one.proved and self._timeout_s is not None:
                 self._took(one.host, late(one.host, one.call, self._timeout_s))
             else:
-                self._left.append(one.host)
+                self._left[one.host] = False
 
     def _deadline(self, one: _Conversation) -> float:
         if not one.proved:
@@ -219,7 +218,7 @@ class Fan:
     def _prove(self, one: _Conversation, reply: dict[str, Any]) -> None:
         if reply.get("error") is not None:
             self._end(one)
-            self._left.append(one.host)
+            self._left[one.host] = False
             return
         one.proved = True
         if one.at_once:
@@ -242,7 +241,7 @@ class Fan:
         """Take it that the connection has ended."""
         self._end(one)
         if may_be_repeated(one.call) or not one.proved:
-            self._left.append(one.host)
+            self._left[one.host] = one.proved
         else:
             self._took(one.host, lost(one.call, one.host))
 
