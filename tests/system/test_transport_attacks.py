@@ -1,6 +1,7 @@
 """Peers that mean no good, or speak something else: they cost little, are counted, and harm nobody else. [D14]"""
 
 import asyncio
+import gc
 import os
 import random
 import socket
@@ -24,6 +25,7 @@ from relaunch.transport.dial import dial
 from relaunch.transport.quic import listener as quic_listener
 from relaunch.transport.quic.connection import WINDOW_BYTES
 from relaunch.transport.stream import HANDSHAKES_MAX, PROTOCOL, Kind, Stream
+from relaunch.transport.tls import TlsConnection
 
 both = pytest.mark.parametrize("kind", ["tcp", "quic"])
 
@@ -166,6 +168,29 @@ def test_connections_that_say_nothing_keep_nobody_out(monkeypatch: pytest.Monkey
                 assert 0 < refused["slow handshake"] <= HANDSHAKES_MAX
 
     run(story)
+
+
+def test_connections_that_were_dropped_hold_nothing() -> None:
+    """[D14] Not even until a collector comes by, which for thousands of them would be much."""
+
+    def left() -> int:
+        return sum(isinstance(one, TlsConnection) for one in gc.get_objects())
+
+    async def story() -> None:
+        async with serving("tcp", Echo) as served:
+            gc.collect()
+            for _ in range(50):
+                socket.create_connection(("127.0.0.1", served.port)).close()
+            await wait_until(lambda: served.listener.refused["broken handshake"] == 50)
+            await wait_until(lambda: not left())
+            await works(served)
+
+    gc.collect()
+    gc.disable()
+    try:
+        run(story)
+    finally:
+        gc.enable()
 
 
 def test_a_lack_of_descriptors_is_waited_out() -> None:

@@ -175,6 +175,9 @@ class TlsConnection(asyncio.Protocol):
         self._break_off(reason)
         self._transport = None
         self._gone(self)
+        # They refer to this connection. What thousands that were dropped hold is free at once, and needs no collector.
+        self._end = None
+        del self._make_end, self._failed, self._gone
 
     # Inside
 
