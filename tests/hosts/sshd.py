@@ -39,6 +39,8 @@ class Sshd:
         installed: Whether ``launch`` is on the login's PATH.
         launch: A script that is there in its place.
         options: Further lines of its configuration.
+        env: ``NAME=VALUE`` for the login's environment.
+        user: Name, number and home of another user, who has runtime and state directories there.
     """
 
     port: int = 22
@@ -47,6 +49,8 @@ class Sshd:
     installed: bool = True
     launch: str = ""
     options: tuple[str, ...] = ()
+    env: str = ""
+    user: tuple[str, int, str] | None = None
 
 
 class SshHost(NetworkHost):
@@ -73,8 +77,12 @@ class SshHost(NetworkHost):
             (self.place / "bin" / "launch").write_text(f"#!/bin/sh\n{self.sshd.launch}\n")
             (self.place / "bin" / "launch").chmod(0o755)
         nobody = "nobody:x:65534:65534::/nonexistent:/bin/false\nsshd:x:100:65534::/run/sshd:/bin/false\n"
-        (self.place / "passwd").write_text(f"root:x:0:0:root:{self.place}/home:{shell}\n{nobody}")
-        (self.place / "shadow").write_text("root:*:19000:0:99999:7:::\n")
+        other, others = "", ""
+        if self.sshd.user:
+            name, number, home = self.sshd.user
+            other, others = f"{name}:x:{number}:{number}::{home}:/bin/sh\n", f"{name}:*:19000:0:99999:7:::\n"
+        (self.place / "passwd").write_text(f"root:x:0:0:root:{self.place}/home:{shell}\n{other}{nobody}")
+        (self.place / "shadow").write_text(f"root:*:19000:0:99999:7:::\n{others}")
         commands = ["mount -t tmpfs none /run", "mkdir -m 0755 /run/sshd"]
         commands += [f"mount --bind {self.place}/{name} /etc/{name}" for name in ("passwd", "shadow")]
         self._namespaces.run("sh", "-ec", "\n".join(commands))
@@ -94,9 +102,17 @@ class SshHost(NetworkHost):
             "PidFile none",
             "PrintMotd no",
             f"AllowStreamLocalForwarding {'yes' if self.sshd.forwards else 'no'}",
-            "SetEnv " + " ".join(f"{name}={value}" for name, value in {"PATH": path, **places}.items()),
+            "SetEnv "
+            + " ".join(f"{name}={value}" for name, value in {"PATH": path, **places}.items())
+            + f" {self.sshd.env}",
             *self.sshd.options,
         ]
+        if self.sshd.user:
+            name, _, home = self.sshd.user
+            lines += [
+                f"Match User {name}",
+                f"SetEnv PATH={path} XDG_RUNTIME_DIR={home}/run XDG_STATE_HOME={home}/state",
+            ]
         return "\n".join(lines) + "\n"
 
     def start_sshd(self) -> None:

@@ -10,15 +10,12 @@ import os
 
 from relaunch.places import runtime_directory
 
-# Of Python 3.12 and of 3.11; the public module has to be asked for OpenSSL's first, and costs ten times as much.
-try:
-    from _sha2 import sha256  # type: ignore[import-not-found]  # no stubs
-except ImportError:
-    try:
-        from _sha256 import sha256  # type: ignore[import-not-found]  # no stubs
-    except ImportError:  # pragma: no cover - a Python that is still to come
-        from hashlib import sha256
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
+# Of Python 3.12, of 3.11, and the public one, which has to ask OpenSSL first and costs ten times as much.
+_HOMES_OF_SHA256 = ("_sha2", "_sha256", "hashlib")
 _STEM_DIGITS = 16
 
 
@@ -29,8 +26,17 @@ def masters_directory() -> str:
 
 def stem_of(host: str) -> str:
     """What the names of a host's files begin with."""
-    digest: str = sha256(host.encode("utf-8", "surrogateescape")).hexdigest()
+    digest: str = _sha256()(host.encode("utf-8", "surrogateescape")).hexdigest()
     return digest[:_STEM_DIGITS]
+
+
+def _sha256() -> Any:
+    for name in _HOMES_OF_SHA256:
+        try:
+            return __import__(name).sha256
+        except (ImportError, AttributeError):
+            continue
+    raise ImportError("this Python has no SHA-256")
 
 
 def forwarded_socket(directory: str, host: str) -> str:

@@ -1,0 +1,297 @@
+"""The quickest way to many hosts, through sockets that ssh forwards already, and where these lead nowhere."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.hosts.commanding import Client
+from tests.hosts.conftest import ConnectSsh
+from tests.system.launcher_host import LAUNCH
+
+from relaunch.client.calls import Call, list_jobs, stop, submit, wait
+from relaunch.client.fan import Fan, message
+from relaunch.client.forwards import masters_directory, stem_of
+from relaunch.errors import BadCall, OutcomeUnknown, ProtocolBroken, RelaunchError
+
+
+def test_a_short_command_over_connections_that_stay_is_quick(connect_ssh: ConnectSsh) -> None:
+    """[R16] [R2]"""
+    network = connect_ssh()
+    network.serve()
+    client = Client(network)
+    client.over("list")
+    client.over("list")
+    runs = network.ssh_runs()
+    lines = {
+        "list": ["list"],
+        "submit": ["submit", "-l", "p1", "--", "sleep", "120"],
+        "status": ["status", "--json"],
+        "stop": ["stop", "p1"],
+    }
+    for line in lines.values():
+        done = subprocess.run(
+            [sys.executable, "-X", "importtime", LAUNCH, "-H", client.hosts, *line],
+            env=client.env,
+            capture_output=True,
+            text=True,
+            timeout=30,
+            check=True,
+        )
+        imported = {row.rpartition("|")[2].strip() for row in done.stderr.splitlines()}
+        assert "relaunch.client.fan" in imported
+        assert not {"asyncio", "json", "socket", "ClusterShell", "re", "subprocess", "argparse"} & imported
+    assert network.ssh_runs() == runs
+    assert not [pid for host in network.ssh_hosts for pid in host.bridges()]
+
+
+def test_a_forward_that_leads_nowhere_is_left_for_the_other_way(connect_ssh: ConnectSsh) -> None:
+    """[R16] [R6]"""
+    network = connect_ssh()
+    network.serve()
+    client = Client(network)
+    client.over("list")
+    client.over("list")
+    halted = network.ssh_hosts[0]
+    network.ssh_hosts[1].launch("shutdown")
+    network.ssh_hosts[1].serve()
+    network.ssh_hosts[2].launch("shutdown")
+    network.ssh_hosts[3].kill_sshd()
+    network.ssh_hosts[3].start_sshd()
+    said = client.over("submit", "-l", "p1", "--", "sleep", "120", status=4)
+    assert said == (
+        "host[1-2,4-5]: p1: running\nlaunch: host3: no launcher runs there; start it with: launch -H host3 serve\n"
+    )
+    os.kill(pid := halted.launcher_pid, signal.SIGSTOP)
+    try:
+        began = time.monotonic()
+        said = client.launch("--timeout", "3", "-H", "host[1-2]", "list", status=4).stderr
+        assert "host1: " in said
+        assert time.monotonic() - began < 15
+    finally:
+        os.kill(pid, signal.SIGCONT)
+
+
+class Far:
+    """The far end of a forward, played: answers each message it gets with what a script says."""
+
+    def __init__(self, host: str, script: Callable[[dict[str, Any]], bytes | None]) -> None:
+        directory = Path(masters_directory())
+        path = directory / f"{stem_of(host)}.sock"
+        (directory / f"{stem_of(host)}.json").write_text(
+            json.dumps({"host": host, "pid": 1, "how": "forward", "path": str(path), "client": ""})
+        )
+        self.heard: list[str] = []
+        self._path = path
+        self._script = script
+        self._listener = socket.socket(socket.AF_UNIX)
+        self._listener.bind(str(path))
+        self._listener.listen()
+        self._thread = threading.Thread(target=self._serve, daemon=True)
+        self._thread.start()
+
+    def _serve(self) -> None:
+        while True:
+            try:
+                connection, _ = self._listener.accept()
+            except OSError:
+                return
+            threading.Thread(target=self._talk, args=(connection,), daemon=True).start()
+
+    def _talk(self, connection: socket.socket) -> None:
+        rest = b""
+        with connection, suppress(OSError):  # whoever asked may have gone
+            while data := connection.recv(65536):
+                *messages, rest = (rest + data).split(b"\0")
+                for message in map(json.loads, messages):
+                    self.heard.append(message["method"].rpartition(".")[2])
+                    answer = self._script(message)
+                    if answer is None:
+                        return
+                    connection.sendall(answer)
+
+    def close(self) -> None:
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+        self._path.unlink()
+
+
+def answer(parameters: dict[str, Any]) -> bytes:
+    return json.dumps({"parameters": parameters}).encode() + b"\0"
+
+
+@pytest.fixture
+def directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A private place for the files of masters."""
+    import tempfile
+
+    place = tempfile.mkdtemp(prefix="rl-", dir="/tmp")
+    monkeypatch.setenv("XDG_RUNTIME_DIR", place)
+    Path(masters_directory()).mkdir(parents=True, mode=0o700)
+    Path(place, "relaunch").chmod(0o700)
+
+
+@contextmanager
+def far_ends(scripts: dict[str, Callable[[dict[str, Any]], bytes | None]]) -> Iterator[dict[str, Far]]:
+    ends = {host: Far(host, script) for host, script in scripts.items()}
+    try:
+        yield ends
+    finally:
+        for end in ends.values():
+            end.close()
+
+
+def well(message: dict[str, Any]) -> bytes:
+    if message["method"].endswith("GetInfo"):
+        return answer({"vendor": "relaunch"})
+    return answer({"jobs": [], "outcomes": [], "job": {"label": "x"}})
+
+
+def silent(_message: dict[str, Any]) -> bytes:
+    return b""
+
+
+def hangs_up(_message: dict[str, Any]) -> None:
+    return None
+
+
+def knows_only_who_it_is(message: dict[str, Any]) -> bytes | None:
+    return well(message) if message["method"].endswith("GetInfo") else None
+
+
+def fan(
+    call: Call, hosts: list[str], fanout: int = 32, timeout_s: float | None = 2.0
+) -> tuple[dict[str, Any], list[str]]:
+    took: dict[str, Any] = {}
+
+    def take(host: str, value: Any) -> None:
+        assert host not in took
+        took[host] = value
+
+    asked = Fan(take, fanout, timeout_s).ask(dict.fromkeys(hosts, call))
+    left = [f"{host}?" if unsure else host for host, unsure in asked.items()]
+    assert not took.keys() & set(asked)
+    assert took.keys() | set(asked) == set(hosts)
+    return took, left
+
+
+def test_who_is_not_there_is_left_and_nothing_was_asked_that_may_not_be_repeated(directory: None) -> None:
+    """[R16] [R12]"""
+    with far_ends({"a": well, "b": hangs_up, "c": silent, "d": well}) as ends:
+        took, left = fan(list_jobs(), ["a", "b", "c", "d", "nobody"])
+        assert (took, sorted(left)) == ({"a": [], "d": []}, ["b", "c", "nobody"])
+        signal_call = Call("Signal", {"patterns": ["x"], "signal": "HUP"}, "outcomes", changes=True)
+        for end in ends.values():
+            end.heard.clear()
+        took, left = fan(signal_call, ["a", "b", "c"])
+        assert (took, sorted(left)) == ({"a": []}, ["b", "c"])
+        assert {host: end.heard for host, end in ends.items()} == {
+            "a": ["GetInfo", "Signal"],
+            "b": ["GetInfo"],
+            "c": ["GetInfo"],
+            "d": [],
+        }
+
+
+def test_what_waits_for_jobs_is_asked_of_all_or_of_none(directory: None) -> None:
+    """[R16]"""
+    with far_ends({"a": well, "b": well, "c": hangs_up}) as ends:
+        assert fan(stop(["x"]), ["a", "b"]) == ({"a": [], "b": []}, [])
+        for end in ends.values():
+            end.heard.clear()
+        assert fan(stop(["x"]), ["a", "b", "c"]) == ({}, ["a", "b", "c"])
+        assert fan(wait(["x"]), ["a", "nobody"]) == ({}, ["a", "nobody"])
+        assert fan(stop(["x"]), ["a", "b"], fanout=1) == ({}, ["a", "b"])
+        assert not {"Stop", "Wait"} & {name for end in ends.values() for name in end.heard}
+
+
+def test_an_answer_that_is_lost_is_unknown_or_asked_for_again(directory: None) -> None:
+    """[R12] [W7]"""
+    with far_ends({"a": knows_only_who_it_is}):
+        took, left = fan(stop(["x"]), ["a"])
+        assert (type(took["a"]), left) == (OutcomeUnknown, [])
+        assert fan(list_jobs(), ["a"]) == ({}, ["a?"])
+        assert fan(submit({"label": "x"}, "id1"), ["a"]) == ({}, ["a?"])
+    with far_ends({"a": hangs_up, "b": silent}):
+        assert fan(submit({"label": "x"}, "id1"), ["a", "b"]) == ({}, ["a", "b"])
+
+
+@pytest.mark.parametrize(
+    ("bad", "kind"),
+    [
+        (b"nonsense\0", ProtocolBroken),
+        (b"[1]\0", ProtocolBroken),
+        (b"\xff\0", ProtocolBroken),
+        (b"[" * 100_000 + b"\0", ProtocolBroken),
+        (b'{"parameters":{}}\0', ProtocolBroken),
+        (b'{"error":"io.relaunch.Launcher.Refused","parameters":{"message":"no"}}\0', RelaunchError),
+        (b'{"error":7,"parameters":[]}\0', ProtocolBroken),
+    ],
+)
+def test_a_bad_answer_is_that_host_s_alone(directory: None, bad: bytes, kind: type[RelaunchError]) -> None:
+    """[R16] [R6]"""
+
+    def script(message: dict[str, Any]) -> bytes:
+        return well(message) if message["method"].endswith("GetInfo") else bad
+
+    with far_ends({"a": script, "b": well}):
+        took, left = fan(list_jobs(), ["a", "b"])
+        assert (isinstance(took["a"], kind), took["b"], left) == (True, [], [])
+
+
+def test_an_answer_that_does_not_come_in_time_is_said(directory: None) -> None:
+    """[R16] [R6]"""
+
+    def script(message: dict[str, Any]) -> bytes:
+        return well(message) if message["method"].endswith("GetInfo") else b""
+
+    with far_ends({"a": script, "b": well}):
+        took, left = fan(list_jobs(), ["a", "b"], timeout_s=0.3)
+        assert (str(took["a"]), left) == ("a: no answer within 0.3 seconds", [])
+        assert "whether it was done is unknown" in str(fan(stop(["x"]), ["a", "b"], timeout_s=0.3)[0]["a"])
+
+
+def test_no_more_are_asked_at_a_time_than_is_said(directory: None) -> None:
+    """[R6]"""
+    at_once, most, lock = 0, 0, threading.Lock()
+
+    def script(message: dict[str, Any]) -> bytes:
+        nonlocal at_once, most
+        with lock:
+            if message["method"].endswith("GetInfo"):
+                at_once += 1
+                most = max(most, at_once)
+            else:
+                at_once -= 1
+        time.sleep(0.005)
+        return well(message)
+
+    with far_ends({f"h{number}": script for number in range(20)}):
+        took, left = fan(list_jobs(), [f"h{number}" for number in range(20)], fanout=4)
+    assert (len(took), left) == (20, [])
+    assert most <= 4
+
+
+def test_large_requests_and_answers_pass(directory: None) -> None:
+    """[R16]"""
+
+    def script(message: dict[str, Any]) -> bytes:
+        if message["method"].endswith("GetInfo"):
+            return well(message)
+        return answer({"job": {"env": message["parameters"]["spec"]["env"]}})
+
+    spec = {"label": "x", "env": {"A": "é" * 400_000}}
+    with far_ends({"a": script, "b": script}):
+        took, left = fan(submit(spec, "id1"), ["a", "b"], timeout_s=20.0)
+        assert (took["a"]["env"], took["b"]["env"], left) == (spec["env"], spec["env"], [])
+    with pytest.raises(BadCall):
+        message(submit({"label": "x" * 5_000_000}, "id1"))
