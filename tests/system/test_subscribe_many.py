@@ -226,10 +226,12 @@ def test_how_far_it_has_come_is_kept_for_each_host(tmp_path: object, monkeypatch
     file = CursorFile("pager")
     for number, host in enumerate(("", "a", long)):
         file.place(host).write(Cursor("e" * 32, number), Cursor("e" * 32, 2**60))
-    file.place("b").write(None, None, begun_at=12.5)
+    assert file.place("b").begin(12.5) == 12.5
+    file.place("b").write(None, Cursor("e", 5))
+    assert file.place("a").begin(12.5) is None
     file.close()
     file = CursorFile("pager")
     assert [file.place(host).acked for host in ("", "a", long)] == [Cursor("e" * 32, number) for number in range(3)]
-    assert (file.place("b").acked, file.place("b").begun_at) == (None, 12.5)
+    assert (file.place("b").acked, file.place("b").begin(99.0)) == (None, 12.5)
     assert file.place("c").acked is None
     file.close()

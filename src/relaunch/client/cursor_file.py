@@ -97,7 +97,7 @@ class KeptPlace:
         host: Whose journal it is.
         acked: All up to there has been handled; None where nothing is known.
         handed: What was handed out last. Where it is after ``acked``, it may have been handled too.
-        begun_at: When the reader began, wall time, where its host has not been reached since.
+        begun_at: When the reader began, wall time, where nothing of that host has been handled since.
     """
 
     def __init__(self, file: CursorFile, number: int, host: str) -> None:
@@ -108,7 +108,18 @@ class KeptPlace:
         self._file = file
         self._number = number
 
-    def write(self, acked: Cursor | None, handed: Cursor | None, begun_at: float | None = None) -> None:
+    def begin(self, at: float) -> float | None:
+        """The reader begins now, unless it has before; gives when that was, None where something has been handled.
+
+        Raises:
+            Refused: The disk does not take it.
+        """
+        if self.acked is None and self.begun_at is None:
+            self.begun_at = at
+            self.write(None, None)
+        return self.begun_at if self.acked is None else None
+
+    def write(self, acked: Cursor | None, handed: Cursor | None) -> None:
         """Put down how far the reader has come.
 
         Raises:
@@ -118,8 +129,8 @@ class KeptPlace:
         record: dict[str, Any] = {"acked": _write(acked), "handed": _write(handed)}
         if self.host:
             record["host"] = self.host
-        if acked is None and begun_at is not None:
-            record["begun_at"] = begun_at
+        if acked is None and self.begun_at is not None:
+            record["begun_at"] = self.begun_at
         self._file.put(self._number, record)
 
 

@@ -14,7 +14,7 @@ from relaunch.client.channel import Channel
 from relaunch.client.cursor_file import KeptPlace
 from relaunch.client.follow import AGAIN_S, Place
 from relaunch.core.delivery import Cursor
-from relaunch.errors import NotPermitted, Refused, RelaunchError, Unreachable
+from relaunch.errors import NotPermitted, Refused, RelaunchError, TimedOut, Unreachable
 from relaunch.event import Event
 from relaunch.model import Wire
 from relaunch.subscription import DEFAULT_KINDS, Filter
@@ -58,6 +58,7 @@ class Follower:
         patterns: See ``Filter``.
         kinds: See ``Filter``.
         kept: Where it is kept how far the application has come; None where it is not.
+        answers_within_s: How long the launcher may take to say what it is; None is for ever.
 
     Attributes:
         host: As it was given.
@@ -73,6 +74,7 @@ class Follower:
         patterns: Sequence[str],
         kinds: Sequence[str],
         kept: KeptPlace | None,
+        answers_within_s: float | None = None,
     ) -> None:
         self.host = host
         self.source = ""
@@ -83,6 +85,7 @@ class Follower:
         # That a journal is another one is to be noticed, whatever was asked for.
         self._kinds = (*(kinds or DEFAULT_KINDS), "journal.reset")
         self._kept = kept
+        self._answers_within_s = answers_within_s
         self._place = self._place_at()
         self._begun = False
         self._known: Cursor | None = None
@@ -120,7 +123,7 @@ class Follower:
         """
         channel = await self._connect()
         try:
-            status = await channel.ask(get_status())
+            status = await self._status(channel)
             self._begin(status, since, since_at)
             await self._go_on(status)
         except BaseException:
@@ -180,11 +183,20 @@ class Follower:
     async def _again(self) -> Channel:
         channel = await self._connect()
         try:
-            await self._go_on(await channel.ask(get_status()))
+            await self._go_on(await self._status(channel))
         except BaseException:
             channel.close()
             raise
         return channel
+
+    async def _status(self, channel: Channel) -> Wire:
+        try:
+            async with asyncio.timeout(self._answers_within_s):
+                status: Wire = await channel.ask(get_status())
+                return status
+        except TimeoutError:
+            within = f"within {self._answers_within_s:g} seconds"
+            raise TimedOut(f"{self.host}: its launcher has not answered {within}") from None
 
     async def _read_from(self, channel: Channel) -> None:
         """All that one launcher has to say."""

@@ -12,9 +12,8 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Self
 
 from relaunch.client.channel import Channel
-from relaunch.client.cursor_file import CursorFile
+from relaunch.client.cursor_file import CursorFile, KeptPlace
 from relaunch.client.follower import Follower
-from relaunch.client.ssh import connect_host
 from relaunch.core.delivery import Cursor
 from relaunch.core.liveness import Run, Terms
 from relaunch.errors import NoLauncher, OutcomeUnknown, RelaunchError
@@ -29,6 +28,7 @@ from relaunch.subscription import Filter
 WAITING_MAX = 512
 LOOK_AGAIN_S = 0.25
 AGAIN_S_MIN, AGAIN_S_MAX = 0.5, 15.0
+ANSWERS_WITHIN_S = 15.0
 _BEGINS_WITHIN_S = 5.0
 log = logging.getLogger(__name__)
 
@@ -40,8 +40,9 @@ class _Known(RelaunchError):
 class _Launcher:
     """What is known of one."""
 
-    def __init__(self, follower: Follower, pace: Pace) -> None:
+    def __init__(self, follower: Follower, pace: Pace, kept: KeptPlace | None) -> None:
         self.follower = follower
+        self.kept = kept
         self.pace = pace
         self.run: Run | None = None
         self.pid = 0
@@ -100,12 +101,14 @@ class Followed:
         Raises:
             Refused: The name is in use, or its file cannot be used.
         """
+        from relaunch.client.ssh import connect_host  # who follows this host needs no ssh
+
         followed = cls(wanted, fanout)
         try:
             for host in hosts:
                 connection = connect_host(host)
                 followed._closing.append(connection.aclose)
-                one = followed._add(host, connection.open_channel, Pace(AGAIN_S_MIN, AGAIN_S_MAX))
+                one = followed._add(host, connection.open_channel, Pace(AGAIN_S_MIN, AGAIN_S_MAX), ANSWERS_WITHIN_S)
                 followed._follow(one, None)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_BEGINS_WITHIN_S):
@@ -119,22 +122,31 @@ class Followed:
         followed.described = f"following the launcher{'s' * (count != 1)} of {many if len(hosts) > 1 else hosts[0]}"
         return followed
 
-    def _add(self, host: str, connect: Callable[[], Awaitable[Channel]], pace: Pace) -> _Launcher:
+    def _add(
+        self, host: str, connect: Callable[[], Awaitable[Channel]], pace: Pace, answers_within_s: float | None = None
+    ) -> _Launcher:
+        async def limited() -> Channel:
+            async with self._limit:
+                return await connect()
+
         wanted, kept = self._wanted, self._book.place(host) if self._book else None
-        follower = Follower(host, connect, self, wanted.patterns, wanted.kinds, kept)
-        self._launchers[host] = _Launcher(follower, pace)
+        follower = Follower(host, limited, self, wanted.patterns, wanted.kinds, kept, answers_within_s)
+        self._launchers[host] = _Launcher(follower, pace, kept)
         return self._launchers[host]
 
     def _follow(self, one: _Launcher, channel: Channel | None) -> None:
         self._tasks.append(asyncio.create_task(self._guarded(one, channel)))
 
     async def _guarded(self, one: _Launcher, channel: Channel | None) -> None:
+        since_at = self._wanted.since_at
         try:
             if one.follower.host:
-                channel = await self._first(one)
-            # Whoever is reached late is asked for what has happened since this began.
-            now = self._begun_at if self._wanted.from_now else None
-            await one.follower.follow(channel, self._wanted.since, self._wanted.since_at or now)
+                # Whoever is reached late is asked for what has happened since this began, or the name did.
+                before = one.kept.begun_at if one.kept else None
+                began_at = one.kept.begin(self._begun_at) if one.kept else self._begun_at
+                channel = await self._first(one, before)
+                since_at = since_at or (began_at if self._wanted.from_now else None)
+            await one.follower.follow(channel, self._wanted.since, since_at)
         except _Known as known:
             self._notices.well(one.follower.host, str(known))
             self._watch.forget(one.follower.host)
@@ -147,10 +159,10 @@ class Followed:
         finally:
             one.settled.set()
 
-    async def _first(self, one: _Launcher) -> Channel | None:
+    async def _first(self, one: _Launcher, before: float | None) -> Channel | None:
         try:
-            async with self._limit:
-                return await one.follower.begin(self._wanted.since, self._wanted.since_at)
+            since_at = self._wanted.since_at or (before if self._wanted.from_now else None)
+            return await one.follower.begin(self._wanted.since, since_at)
         except _Known:
             raise
         except RelaunchError as error:
@@ -196,7 +208,7 @@ class Followed:
             one.said = type(error)
             self._notices.failed(host, error)
         one.settled.set()
-        await asyncio.sleep(one.pace.next_s())
+        await asyncio.sleep(one.pace.next_s(type(error)))
 
     def _believe(self, host: str, belief: Belief) -> None:
         event = self._beliefs.event(self._launchers[host].follower.source, belief)

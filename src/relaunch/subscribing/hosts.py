@@ -8,9 +8,12 @@ import logging
 import random
 from collections.abc import Sequence
 
-from relaunch.errors import RelaunchError
+from relaunch.errors import HostKeyRefused, NotAuthenticated, NotInstalled, OtherVersion, RelaunchError
 
 TOGETHER_WITHIN_S = 0.3
+PATIENT_S = 60.0
+"""Before the next try where a person has to do something first; hosts may count such tries against the user."""
+_PATIENT = (HostKeyRefused, NotAuthenticated, NotInstalled, OtherVersion)
 _NAMED_MAX = 8
 log = logging.getLogger("relaunch.subscribing")
 
@@ -27,9 +30,15 @@ class Pace:
         self._shortest_s, self._longest_s = shortest_s, longest_s
         self._limit_s = shortest_s
 
-    def next_s(self) -> float:
-        """The next wait."""
+    def next_s(self, after: type[RelaunchError] | None = None) -> float:
+        """The next wait.
+
+        Args:
+            after: What the try before ended with.
+        """
         limit_s, self._limit_s = self._limit_s, min(2 * self._limit_s, self._longest_s)
+        if after is not None and issubclass(after, _PATIENT):
+            limit_s = PATIENT_S
         return random.uniform(limit_s / 2, limit_s)  # noqa: S311 - spreads tries, hides nothing
 
     def reset(self) -> None:

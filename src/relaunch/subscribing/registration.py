@@ -106,11 +106,11 @@ class Registration:
     async def _is_due(self) -> bool:
         """Whether it is to be told (again), after a while in which the launcher may come by itself."""
         if not self.is_registered:
-            await asyncio.sleep(self._pace.next_s())
+            await asyncio.sleep(self._pace.next_s(self._said))
             return True
         await self._until(lambda: not self._subscription.is_well(self.key))
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(self._pace.next_s()):
+            async with asyncio.timeout(self._pace.next_s(self._said)):
                 await self._until(lambda: self._subscription.is_well(self.key))
         if not self._subscription.is_well(self.key):
             return True
@@ -141,7 +141,7 @@ class Registration:
             status = await self.launcher.status()
         except NoLauncher:
             # Its keeper would hold the socket open while a launcher comes: so both are gone.
-            if run is not None:
+            if run is not None and not self._subscription.is_well(self.key):
                 self._subscription.gone(self.key, run)
             raise
         if self._is_twin(status) or await self._was_ended():

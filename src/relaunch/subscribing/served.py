@@ -163,7 +163,7 @@ class Served:
         await asyncio.gather(*late, return_exceptions=True)
         left = [key for task, key in ending.items() if key != LOCAL and (task not in done or not task.result())]
         if left:
-            log.warning("not unsubscribed at %s, which forgets it by itself after a day", named(left))
+            log.warning("not unsubscribed at %s; there it ends by itself after a day", named(left))
 
 
 async def _listen(wanted: Wanted, at: ListensAt) -> Subscription:
