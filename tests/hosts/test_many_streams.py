@@ -105,8 +105,9 @@ def test_a_job_runs_on_where_its_host_is_lost_and_the_others_end_well(network: S
     """[R13] [W7]"""
     client = Client(network)
     lost = network.ssh_hosts[3]
+    client.over("list")
     with client.popen(
-        "--timeout", "2", "-H", client.hosts, "run", "-l", "p1", "--", "sh", "-c", "echo ready; exec sleep 3"
+        "--timeout", "5", "-H", client.hosts, "run", "-l", "p1", "--", "sh", "-c", "echo ready; exec sleep 8"
     ) as running:
         assert running.stdout is not None
         assert running.stderr is not None

@@ -42,12 +42,16 @@ async def each(over: Over, work: Callable[[HostConnection], Awaitable[Any]], too
         finally:
             await host.aclose()
 
+    failure: BaseException | None = None
     try:
         async with asyncio.TaskGroup() as tasks:
             for name in over.hosts:
                 tasks.create_task(one(name))
     except BaseExceptionGroup as group:
-        raise group.exceptions[0] from None
+        failure = group.exceptions[0]
+    if failure is not None:
+        # Raised here, it keeps the cause that it has.
+        raise failure
 
 
 def serve_all(over: Over, took: Took, *, replaced: bool) -> None:
