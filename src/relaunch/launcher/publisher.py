@@ -145,7 +145,9 @@ class Publisher:
 
     def renew(self, spec: SubscriptionSpec, cursor: Cursor | None) -> None:
         """The subscriber has subscribed again, perhaps to something else, perhaps from somewhere else."""
-        self.spec, self._wanted, self._failures = spec, Filter(spec.patterns, spec.kinds), Failures(spec)
+        if _place(spec) != _place(self.spec):
+            self._failures = Failures(spec)
+        self.spec, self._wanted = spec, Filter(spec.patterns, spec.kinds)
         self._sender = replace(self._sender, terms=_terms(spec), acked=cursor or self.acked)
         self._apply(says.Renewed())
 
@@ -418,3 +420,7 @@ class Publisher:
 
 def _terms(spec: SubscriptionSpec) -> Terms:
     return Terms(beat_s=spec.beat_s, lease_s=spec.lease_s)
+
+
+def _place(spec: SubscriptionSpec) -> tuple[str, str, str]:
+    return spec.address, spec.transport, spec.fingerprint
