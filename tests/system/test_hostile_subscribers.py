@@ -6,6 +6,8 @@ import socket
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
 
 from tests.system.launcher_host import Host, wait_for
 from tests.system.peer import Peer
@@ -79,3 +81,43 @@ def test_those_who_are_not_there_are_not_dialled_without_end(host: Host) -> None
             server.accept()[0].close()
             dials += 1
         assert dials < 200 * HOPELESS_FAILURES + 4 * HOPELESS_PER_S + 50
+
+
+def _says(log: Path, words: str) -> bool:
+    return words in log.read_text()
+
+
+def test_whoever_subscribes_again_and_again_in_vain_fills_no_log(host: Host) -> None:
+    """[D16] As a subscriber does that the launcher cannot connect to: one line says so, for each place where it was."""
+    log = host.state / "launcher.log"
+
+    def fail(address: str, times: int) -> None:
+        for _ in range(times):
+            spec = {"id": "1" * 32, "address": address, "transport": "tcp"}
+            peer.call("Subscribe", {"subscription": {**spec, "fingerprint": "ab" * 32, "secret": "cd" * 32}})
+            wait_for(lambda: peer.call("Subscriptions")["subscriptions"][0]["error"])
+
+    with Peer(host.socket) as peer, socket.socket() as one, socket.socket() as other:
+        for sock in (one, other):
+            sock.bind(("127.0.0.1", 0))  # nobody listens there
+            address = f"127.0.0.1:{sock.getsockname()[1]}"
+            fail(address, 1)
+            wait_for(partial(_says, log, f"cannot connect to {address}"))
+            fail(address, 5)
+        host.launch("unsubscribe", "1" * 32)
+        assert log.read_text().count("cannot be told") == 2
+
+
+def test_a_log_that_nobody_reads_holds_up_nothing(place: Host) -> None:
+    """[D18] [S24] A launcher's terminal is halted; a subscriber who is not there would be told of in the log."""
+    with _full_pipe() as full, socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))  # nobody listens there
+        place.popen("serve", stderr=full)
+        wait_for(place.socket.exists)
+        with Peer(place.socket) as peer:
+            address = f"127.0.0.1:{sock.getsockname()[1]}"
+            spec = {"id": "1" * 32, "address": address, "transport": "tcp"}
+            peer.call("Subscribe", {"subscription": {**spec, "fingerprint": "ab" * 32, "secret": "cd" * 32}})
+            wait_for(lambda: peer.call("Subscriptions")["subscriptions"][0]["error"])
+            peer.call("Unsubscribe", {"ids": ["1" * 32]})
+        place.launch("shutdown")

@@ -29,6 +29,7 @@ from relaunch.launcher.handlers import Handlers, Identity
 from relaunch.launcher.journal import Journal, NewEvent, StoredEvent, Write
 from relaunch.launcher.keeper_link import KeeperLink
 from relaunch.launcher.kernel import die_with_parent
+from relaunch.launcher.log import Log
 from relaunch.launcher.outgoing import Speaker
 from relaunch.launcher.output import Outputs
 from relaunch.launcher.recovery import from_before_boot, recover
@@ -298,7 +299,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
 def main(argv: Sequence[str]) -> int:
     """Run a launcher to its end; gives the exit status."""
     options = parse(argv)
-    logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", level=logging.INFO)
+    logging.basicConfig(handlers=[Log()], format="%(asctime)s %(levelname)s %(message)s", level=logging.INFO)
     for fd in (options.keeper_fd, options.listen_fd, options.lock_fd):
         os.set_inheritable(fd, False)
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
