@@ -2,6 +2,7 @@
 
     python examples/pager.py mail -s failure ops@example.org
     python examples/pager.py --port 9001 --suspect-after 1 ./page
+    python examples/pager.py --host node1 --host node2 ./page        # of other hosts, over ssh
 
 The page is on the standard input of the program that is named, which is run again until it exits with 0. Only then is
 the failure acknowledged: started again, this program goes on with what has not been. Silence of the launcher's host is
@@ -38,9 +39,11 @@ async def send(page: str, command: list[str]) -> bool:
     return program.returncode == 0
 
 
-async def main(command: list[str], port: int, suspect_after_s: float) -> None:
+async def main(command: list[str], hosts: list[str], port: int, suspect_after_s: float) -> None:
     """Send pages for ever."""
-    subscriber = relaunch.subscribe(kinds=KINDS, name="pager", serve=f":{port}", suspect_after_s=suspect_after_s)
+    subscriber = relaunch.subscribe(
+        kinds=KINDS, name="pager", hosts=hosts, serve=f":{port}", suspect_after_s=suspect_after_s
+    )
     async with subscriber as events:
         print(events.described, flush=True)
         async for event in events:  # taking the next one acknowledges this one
@@ -53,6 +56,7 @@ async def main(command: list[str], port: int, suspect_after_s: float) -> None:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description="Send a page for every failure.")
     parser.add_argument("command", nargs=argparse.REMAINDER, metavar="PROGRAM")
+    parser.add_argument("--host", action="append", default=[], help="whose failures, as ssh takes it (this one)")
     parser.add_argument("--port", type=int, default=9000, help="where the launcher connects to (9000)")
     parser.add_argument("--suspect-after", type=float, default=3.0, metavar="SECONDS", help="of silence (3)")
     options = parser.parse_args()
@@ -60,6 +64,6 @@ if __name__ == "__main__":
         parser.error("a program is missing")
     try:
         with contextlib.suppress(KeyboardInterrupt):
-            asyncio.run(main(options.command, options.port, options.suspect_after))
+            asyncio.run(main(options.command, options.host, options.port, options.suspect_after))
     except relaunch.RelaunchError as error:
         sys.exit(f"pager: {error}")
