@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 
 from launcher import LAUNCH, median, p99, table
-from ssh_hosts import PORT, Hosts, ssh_hosts
+from ssh_hosts import Hosts, ssh_hosts
 
 HOSTS, JOBS = 32, 8
 ROUNDS = int(os.environ.get("BENCHMARK_ROUNDS", "7"))
@@ -68,7 +68,7 @@ def library(hosts: Hosts) -> Iterator[Callable[[], float] | None]:
     if importlib.util.find_spec("pssh") is None:
         yield None
         return
-    command = [sys.executable, __file__, "library", str(hosts.key), *hosts.addresses]
+    command = [sys.executable, __file__, "library", str(hosts.port), str(hosts.key), *hosts.addresses]
     with subprocess.Popen(
         command, env=hosts.environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as process:
@@ -89,11 +89,11 @@ def library(hosts: Hosts) -> Iterator[Callable[[], float] | None]:
         stdin.close()
 
 
-def serve_library(key: str, addresses: list[str]) -> None:
+def serve_library(port: int, key: str, addresses: list[str]) -> None:
     """As the library's process: for each line of input, ask all hosts, say how long that took and how much was told."""
     from pssh.clients import ParallelSSHClient
 
-    client = ParallelSSHClient(addresses, port=PORT, pkey=key, pool_size=HOSTS, num_retries=1)
+    client = ParallelSSHClient(addresses, port=port, pkey=key, pool_size=HOSTS, num_retries=1)
     for _ in sys.stdin:
         begin = time.perf_counter()
         outputs = client.run_command("launch list", use_pty=False)
@@ -137,7 +137,7 @@ def bounds(took: dict[str, list[float]]) -> dict[str, list[tuple[str, float, flo
 def main() -> int:
     """Measure and print; the exit status says whether the bounds hold."""
     if sys.argv[1:2] == ["library"]:
-        serve_library(sys.argv[2], sys.argv[3:])
+        serve_library(int(sys.argv[2]), sys.argv[3], sys.argv[4:])
         return 0
     with ssh_hosts(HOSTS, JOBS) as hosts, library(hosts) as in_process:
         installed = {name: words for name, words in peers(hosts).items() if shutil.which(words[0])}

@@ -9,6 +9,7 @@ import contextlib
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import tempfile
 import time
@@ -16,12 +17,12 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from subprocess import DEVNULL
 
 from launcher import LAUNCH, Environment
 
 import relaunch
 
-PORT = 2222
 SSHD = "/usr/sbin/sshd"
 SYSTEM_PATH = "/usr/local/bin:/usr/bin:/bin"
 LISTENING_S = 20.0
@@ -33,13 +34,15 @@ class Hosts:
 
     Attributes:
         names: As the client's ssh knows them.
-        addresses: Where their sshd listens, on PORT.
+        addresses: Where their sshd listens.
+        port: On which port, each of them.
         key: The client's private key.
         environment: PATH begins with the ssh that knows these hosts and nobody else.
     """
 
     names: list[str]
     addresses: list[str]
+    port: int
     key: Path
     environment: Environment
 
@@ -49,7 +52,7 @@ def ssh_hosts(count: int, jobs: int) -> Iterator[Hosts]:
     """So many hosts with so many jobs each, ended and removed afterwards."""
     place = Path(tempfile.mkdtemp(prefix="rl-", dir=os.environ.get("BENCHMARK_DIRECTORY", "/var/tmp")))
     started: list[subprocess.Popen[bytes]] = []
-    addresses = [f"127.0.1.{number}" for number in range(1, count + 1)]
+    addresses, port = [f"127.0.1.{number}" for number in range(1, count + 1)], _free_port()
     places = [place / str(number) for number in range(1, count + 1)]
     try:
         if os.geteuid() == 0:
@@ -58,24 +61,28 @@ def ssh_hosts(count: int, jobs: int) -> Iterator[Hosts]:
             _run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "", "-f", f"{place}/{name}")
         for address, own in zip(addresses, places, strict=True):
             own.mkdir()
-            started.append(_start_sshd(place, address, own))
+            started.append(_start_sshd(place, f"{address}:{port}", own))
         with ThreadPoolExecutor(4) as threads:
             list(threads.map(lambda own: _serve(own, jobs), places))
         _await_sshd(addresses, place)
-        yield _client(place, addresses)
+        hosts = _client(place, addresses, port)
+        try:
+            yield hosts
+        finally:
+            subprocess.run([LAUNCH, "connections", "--close"], env=hosts.environment, check=True, stdout=DEVNULL)
     finally:
-        for own in places:
-            if (own / "run").exists():
-                _launch(own, "shutdown", check=False)
+        serving = [own for own in places if (own / "run").exists()]
+        with ThreadPoolExecutor(4) as threads:
+            list(threads.map(lambda own: _launch(own, "shutdown", check=False), serving))
         for sshd in started:
             _end(sshd)
         shutil.rmtree(place, ignore_errors=True)
 
 
 def _start_sshd(place: Path, address: str, own: Path) -> subprocess.Popen[bytes]:
-    settings = {"PATH": f"{LAUNCH.parent}:{SYSTEM_PATH}", **_places(own)}
+    # A home of its own, so that what the user's own shell does at each login is not measured.
+    settings = {"PATH": f"{LAUNCH.parent}:{SYSTEM_PATH}", "HOME": str(own), **_places(own)}
     lines = [
-        f"Port {PORT}",
         f"ListenAddress {address}",
         f"HostKey {place}/host_key",
         f"AuthorizedKeysFile {place}/user_key.pub",
@@ -89,7 +96,7 @@ def _start_sshd(place: Path, address: str, own: Path) -> subprocess.Popen[bytes]
     (own / "sshd_config").write_text("\n".join(lines) + "\n")
     return subprocess.Popen(
         [SSHD, "-D", "-f", own / "sshd_config", "-E", own / "sshd.log"],
-        stdin=subprocess.DEVNULL,
+        stdin=DEVNULL,
         start_new_session=True,
     )
 
@@ -110,7 +117,7 @@ async def _submit(path: str, jobs: int) -> None:
 
 def _launch(own: Path, *words: str, check: bool = True) -> None:
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
-    subprocess.run([LAUNCH, *words], env=environment | _places(own), check=check, stdout=subprocess.DEVNULL)
+    subprocess.run([LAUNCH, *words], env=environment | _places(own), check=check, stdout=DEVNULL)
 
 
 def _await_sshd(addresses: list[str], place: Path) -> None:
@@ -124,14 +131,21 @@ def _await_sshd(addresses: list[str], place: Path) -> None:
             time.sleep(0.02)
 
 
-def _client(place: Path, addresses: list[str]) -> Hosts:
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.1.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def _client(place: Path, addresses: list[str], port: int) -> Hosts:
     names = [f"h{number}" for number in range(1, len(addresses) + 1)]
     host_key = " ".join((place / "host_key.pub").read_text().split()[:2])
     (place / "known_hosts").write_text(f"bench {host_key}\n")
     blocks = [f"Host {name}\n HostName {address}\n" for name, address in zip(names, addresses, strict=True)]
     everybody = [
         "Host *",
-        f" Port {PORT}",
+        f" Port {port}",
         " HostKeyAlias bench",
         f" IdentityFile {place}/user_key",
         " IdentitiesOnly yes",
@@ -148,11 +162,11 @@ def _client(place: Path, addresses: list[str]) -> Hosts:
     (place / "run").mkdir(mode=0o700)
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
     environment |= {"PATH": f"{place}/bin:{os.environ['PATH']}", "XDG_RUNTIME_DIR": f"{place}/run"}
-    return Hosts(names, addresses, place / "user_key", environment)
+    return Hosts(names, addresses, port, place / "user_key", environment)
 
 
 def _run(*command: str) -> None:
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    subprocess.run(command, check=True, stdout=DEVNULL)
 
 
 def _end(sshd: subprocess.Popen[bytes]) -> None:

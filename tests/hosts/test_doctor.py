@@ -119,7 +119,7 @@ def test_whether_a_port_of_ours_can_be_reached_from_there(connect_ssh: ConnectSs
     assert failing(told["host3"])["port"].startswith(f"{CLIENT_ADDRESS}:9000 cannot be reached (udp: ")
     assert "firewall" in failing(told["host3"])["port"]
     told = found(network, "-H", "host1", "--port", "10.77.0.99:9000", status=1)
-    assert "there is no way to that host" in failing(told["host1"])["port"]
+    assert failing(told["host1"])["port"].startswith("10.77.0.99:9000 cannot be reached (tcp: ")
 
 
 def test_the_difference_of_clocks_is_told_within_half_a_round_trip(connect_ssh: ConnectSsh) -> None:

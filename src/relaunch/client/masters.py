@@ -19,7 +19,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal, Self
 
-from relaunch.client import ssh_command
+from relaunch.client import mux
 from relaunch.client.forwards import masters_directory, stem_of
 from relaunch.errors import BadPlace, HostUnreachable
 from relaunch.places import SOCKET_PATH_BYTES_MAX, make_private
@@ -29,9 +29,8 @@ How = Literal["forward", "bridge"]
 # ssh makes the control socket under a longer name first, and renames it: a dot and 16 characters.
 _CONTROL_SUFFIX_BYTES = 17
 _ORDER_S = 3.0
-# The status of an order that was not answered in time, as timeout(1) has it.
-_LATE = 124
-_SAID_BYTES_MAX = 4096
+AGAIN_S = 30.0
+SWEEP_S = 60.0
 _EXIT_S = 1.0
 _LOOK_S = 0.01
 _TURN_SUFFIX = ".turn"
@@ -47,6 +46,7 @@ class Record:
         how: What each connection is: through a forwarded socket, or a ``launch bridge``; None before that is known.
         path: The forwarded socket here; empty without one.
         client: This host's address, as that host sees it; empty where it is not known.
+        tried_at: When it was last tried to forward the socket; wall time.
     """
 
     host: str
@@ -54,6 +54,11 @@ class Record:
     how: How | None = None
     path: str = ""
     client: str = ""
+    tried_at: float = 0.0
+
+    def may_do_better(self, now: float) -> bool:
+        """Whether it is time to try again what did not work; what was in the way may be gone."""
+        return self.how == "bridge" and not 0 <= now - self.tried_at < AGAIN_S
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,13 +121,18 @@ class Master:
 
     def take_turn(self) -> Turn | None:
         """Be the one that makes the master; None while somebody else is."""
-        fd = os.open(self._stem + _TURN_SUFFIX, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        path = self._stem + _TURN_SUFFIX
+        while True:
+            fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if _is_same(fd, path):
+                    return Turn(fd)
+            except OSError:
+                os.close(fd)
+                return None
+            # Somebody has removed it between these two calls: the next one finds another file.
             os.close(fd)
-            return None
-        return Turn(fd)
 
     def read(self) -> Record | None:
         """What is known of it; None where nothing is."""
@@ -142,10 +152,8 @@ class Master:
         return _somebody_listens(self.control)
 
     async def pid(self) -> int | None:
-        """The master's process, by its own word, which is ``Master running (pid=N)``."""
-        status, said = await _order(ssh_command.control(self.control, "check"))
-        number = said.partition("pid=")[2].partition(")")[0]
-        return int(number) if status == 0 and number.isdecimal() else None
+        """The master's process, by its own word."""
+        return await mux.pid(self.control, _ORDER_S)
 
     async def forward(self, remote: str) -> str | None:
         """Have the master listen here for connections to a socket there.
@@ -154,25 +162,20 @@ class Master:
             The socket here. None where it cannot be had; that it leads anywhere is for the caller to find out.
         """
         path = f"{self._stem}.{secrets.token_hex(4)}.sock"
-        if not (ssh_command.can_be_forwarded(remote) and ssh_command.can_be_forwarded(path)):
+        if not os.path.isabs(remote) or len(os.fsencode(path)) > SOCKET_PATH_BYTES_MAX:
             return None
-        if len(os.fsencode(path)) > SOCKET_PATH_BYTES_MAX:
-            return None
-        status, _ = await _order(ssh_command.control(self.control, "forward", "-L", f"{path}:{remote}"))
-        return path if status == 0 else None
+        return path if await mux.forward(self.control, path, remote, _ORDER_S) else None
 
     async def cancel(self, path: str, remote: str) -> None:
         """Take a forward back."""
-        await _order(ssh_command.control(self.control, "cancel", "-L", f"{path}:{remote}"))
+        await mux.cancel(self.control, path, remote, _ORDER_S)
         remove(path)
 
     async def end(self) -> None:
         """End the master and all connections over it, and remove its files. Without one, remove the files."""
-        if self.alive():
-            status, _ = await _order(ssh_command.control(self.control, "exit"), timeout_s=_EXIT_S)
-            if status != 0 or not await self._ended():
-                self._kill()
-                await self._ended()
+        if self.alive() and not (await mux.terminate(self.control, _EXIT_S) and await self._ended()):
+            self._kill()
+            await self._ended()
         self.clean()
 
     async def _ended(self) -> bool:
@@ -236,6 +239,33 @@ def _masters() -> list[Master]:
     return found
 
 
+def sweep() -> None:
+    """Remove what masters that have ended have left; now and then only, however often it is asked."""
+    with suppress(OSError, BadPlace):
+        mark = f"{masters_directory()}.swept"
+        if 0 <= time.time() - _changed_at(mark) < SWEEP_S:
+            return
+        Path(mark).touch()
+        for master in _masters():
+            if not master.alive():
+                _clean_in_turn(master)
+
+
+def _is_same(fd: int, path: str) -> bool:
+    """Whether an open file is the one of that name."""
+    try:
+        return os.path.samestat(os.fstat(fd), os.stat(path))
+    except FileNotFoundError:
+        return False
+
+
+def _changed_at(path: str) -> float:
+    try:
+        return os.stat(path).st_mtime
+    except OSError:
+        return 0.0
+
+
 def _made_at(path: str) -> float:
     try:
         return os.stat(path).st_ctime
@@ -266,35 +296,6 @@ def _somebody_listens(path: str) -> bool:
         except OSError:
             return False
         return True
-
-
-async def _order(command: list[str], timeout_s: float = _ORDER_S) -> tuple[int, str]:
-    """Run an ssh that talks to a master only; what it said is short. One that takes too long counts as failed."""
-    errors = os.memfd_create("ssh")
-    try:
-        status = await _run(command, errors, timeout_s)
-        return status, os.pread(errors, _SAID_BYTES_MAX, 0).decode("utf-8", "replace")
-    finally:
-        os.close(errors)
-
-
-async def _run(command: list[str], errors: int, timeout_s: float) -> int:
-    null = asyncio.subprocess.DEVNULL
-    try:
-        process = await asyncio.create_subprocess_exec(
-            *command, env=ssh_command.environment(), stdin=null, stdout=null, stderr=errors
-        )
-    except OSError as error:
-        raise no_ssh(error, "") from None
-    try:
-        async with asyncio.timeout(timeout_s):
-            return await process.wait()
-    except TimeoutError:
-        return _LATE
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
 
 
 def no_ssh(error: OSError, host: str) -> HostUnreachable:

@@ -7,6 +7,7 @@ over the master or making it. Knows what each ends with. Refuses to know ssh's o
 
 import asyncio
 import random
+import time
 from types import TracebackType
 from typing import Any, Self
 
@@ -15,7 +16,7 @@ from relaunch.client import ssh_command
 from relaunch.client.calls import Call
 from relaunch.client.channel import Channel
 from relaunch.client.connection import Connection
-from relaunch.client.masters import How, Master, Record, Turn
+from relaunch.client.masters import How, Master, Record, Turn, sweep
 from relaunch.client.ssh_bridge import Bridge, EndedSilently
 from relaunch.client.ssh_command import check_host
 from relaunch.client.ssh_failures import failure, worth_another_try
@@ -126,6 +127,7 @@ class HostConnection(Connection):
         await asyncio.gather(*(bridge.end() for bridge in self._bridges.values()))
         if self._bridges:
             await asyncio.wait(self._bridges)
+        sweep()
 
     async def _open(self) -> Channel:
         try:
@@ -146,7 +148,8 @@ class HostConnection(Connection):
                 if record.how == "forward" and (channel := await self._through(record.path)):
                     return channel
                 if record.how == "bridge" and master.alive():
-                    return await self._bridged(master, None)
+                    turn = master.take_turn() if record.may_do_better(time.time()) else None
+                    return await self._bridged(master, turn)
             turn = master.take_turn()
             if turn is not None:
                 return await self._bridged(master, turn)
@@ -244,8 +247,13 @@ class HostConnection(Connection):
             tried = await self._through(path) if path else None
             if path and tried is None:
                 await master.cancel(path, remote)
+            if tried is None and bridged.closed:
+                # It says nothing of forwards that nobody was at the far end of this one.
+                return
             how: How = "forward" if tried else "bridge"
-            master.write(Record(host=self.host, pid=pid, how=how, path=path or "", client=self.client))
+            path = path if tried else ""
+            found = Record(host=self.host, pid=pid, how=how, path=path or "", client=self.client, tried_at=time.time())
+            master.write(found)
             if tried is not None:
                 tried.close()
                 bridged.retire()

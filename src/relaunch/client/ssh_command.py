@@ -18,7 +18,6 @@ ALIVE_TRIES = 3
 _HOST_CHARACTERS_MAX = 255
 # Beside letters and digits: what names, addresses, users and ssh:// need, and nothing that a shell reads.
 _HOST_PUNCTUATION = frozenset("._-:@[]%+=,/~")
-_PATH_PUNCTUATION = frozenset("._-+=,@/")
 
 
 def check_host(host: str) -> str:
@@ -104,16 +103,3 @@ def destination(host: str) -> str:
     """A host as ssh takes it, which knows ``HOST:PORT`` in a URI alone."""
     name, colon, port = host.rpartition(":")
     return f"ssh://{host}" if colon and ":" not in name and port.isascii() and port.isdecimal() else host
-
-
-def control(socket: str, order: str, *more: str) -> list[str]:
-    """Tell a master something: ``check``, ``exit``, ``forward``, ``cancel``.
-
-    The user's configuration has no part in it: a forward found there would be ordered too.
-    """
-    return ["ssh", "-F", "none", "-S", socket.replace("%", "%%"), "-O", order, *more, "--", "master"]
-
-
-def can_be_forwarded(path: str) -> bool:
-    """Whether a socket's path means the same to ssh as it does to everybody else."""
-    return path.startswith("/") and all(c.isascii() and (c.isalnum() or c in _PATH_PUNCTUATION) for c in path)

@@ -1,0 +1,199 @@
+"""The ssh connections that stay: what is said to one, what one leaves, and that what did not work is tried again."""
+
+import asyncio
+import os
+import signal
+import socket
+import struct
+import threading
+import time
+from collections.abc import Awaitable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from tests.hosts.conftest import ConnectSsh
+from tests.hosts.sshd import Sshd, SshHost, SshNetwork
+from tests.system.launcher_host import wait_for
+
+from relaunch.client import mux
+from relaunch.client.masters import AGAIN_S, Master, connections
+from relaunch.client.ssh import connect_host
+
+
+def drive(work: Awaitable[None]) -> None:
+    async def run() -> None:
+        async with asyncio.timeout(50):
+            await work
+
+    asyncio.run(run())
+
+
+async def settled(host: SshHost) -> None:
+    """Connect, and come back when it is known how."""
+    async with connect_host(host.name) as launcher:
+        await launcher.status()
+
+
+@pytest.fixture
+def network(connect_ssh: ConnectSsh) -> SshNetwork:
+    """Two ordinary hosts, with a launcher each."""
+    network = connect_ssh(Sshd(), Sshd())
+    network.serve()
+    return network
+
+
+def kill_master(host: SshHost, network: SshNetwork) -> None:
+    """Kill it, so that it leaves its socket too."""
+    (pid,) = [one.pid for one in connections() if one.host == host.name]
+    assert pid is not None
+    os.kill(pid, signal.SIGKILL)
+    wait_for(lambda: pid not in network.masters(), what="the end of a master")
+
+
+def test_what_masters_have_left_is_removed_by_a_command_for_another_host(
+    network: SshNetwork, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """[R7] Its forward, its record and its turn, after whatever end."""
+    first, second = network.ssh_hosts
+    monkeypatch.setattr("relaunch.client.masters.SWEEP_S", 0.0)
+
+    async def work() -> None:
+        await settled(first)
+        stem = Path(Master.of(first.name).control).stem
+        await asyncio.to_thread(kill_master, first, network)
+        assert len(list(network.directory.glob(f"{stem}.*"))) >= 3
+        await settled(second)
+        assert list(network.directory.glob(f"{stem}.*")) == []
+        assert [one.host for one in connections()] == [second.name]
+
+    drive(work())
+
+
+def test_a_turn_that_is_taken_is_not_swept_away(network: SshNetwork, monkeypatch: pytest.MonkeyPatch) -> None:
+    """[R7] Whoever is about to make a master is left alone, and nobody else may make it."""
+    first, second = network.ssh_hosts
+    monkeypatch.setattr("relaunch.client.masters.SWEEP_S", 0.0)
+
+    async def work() -> None:
+        await settled(second)
+        master = Master.of(first.name)
+        turn = master.take_turn()
+        assert turn is not None
+        await settled(second)
+        assert master.take_turn() is None
+        turn.give_back()
+        again = master.take_turn()
+        assert again is not None
+        again.give_back()
+
+    drive(work())
+
+
+def test_a_forward_that_did_not_work_once_is_tried_again(network: SshNetwork) -> None:
+    """[R2] As one that was tried while no launcher ran; but not at every request."""
+    host, _ = network.ssh_hosts
+
+    async def work() -> None:
+        await settled(host)
+        master = Master.of(host.name)
+        record = master.read()
+        assert record is not None
+        assert record.how == "forward"
+        as_failed = replace(record, how="bridge", path="", tried_at=time.time() - AGAIN_S / 2)
+        master.write(as_failed)
+        await settled(host)
+        assert master.read() == as_failed
+        master.write(replace(as_failed, tried_at=time.time() - AGAIN_S))
+        await settled(host)
+        found = master.read()
+        assert found is not None
+        assert (found.how, bool(found.path)) == ("forward", True)
+        async with connect_host(host.name) as launcher:
+            assert launcher.how == "forward"
+
+    drive(work())
+
+
+def test_a_launcher_that_goes_away_meanwhile_says_nothing_of_forwards(network: SshNetwork) -> None:
+    """[R2] However often it happens just then, the next connection is a forward again."""
+    host, _ = network.ssh_hosts
+
+    async def work() -> None:
+        for _ in range(3):
+            launcher = connect_host(host.name)
+            await launcher.reach()
+            await asyncio.to_thread(host.launch, "shutdown")
+            await launcher.aclose()
+            await asyncio.to_thread(host.serve)
+            await settled(host)
+            record = Master.of(host.name).read()
+            assert record is not None
+            assert record.how == "forward"
+
+    drive(work())
+
+
+def test_orders_to_a_master_are_carried_out(network: SshNetwork, tmp_path: Path) -> None:
+    """[R2] In the protocol of the ssh that is installed here."""
+    host, _ = network.ssh_hosts
+
+    async def work() -> None:
+        await settled(host)
+        control = Master.of(host.name).control
+        assert await mux.pid(control, 3.0) in network.masters()
+        path = str(network.client / "a b%h.sock")
+        assert await mux.forward(control, path, str(host.socket), 3.0)
+        assert not await mux.forward(control, f"{path}/no", str(host.socket), 3.0)
+        reader, writer = await asyncio.open_unix_connection(path)
+        writer.write(b'{"method":"org.varlink.service.GetInfo"}\0')
+        assert b"relaunch" in await reader.readuntil(b"\0")
+        writer.close()
+        assert await mux.cancel(control, path, str(host.socket), 3.0)
+        assert not await mux.cancel(control, path, str(host.socket), 3.0)
+        assert await mux.terminate(control, 3.0)
+        await asyncio.to_thread(wait_for, lambda: not network.masters(), what="the end of the master")
+        assert await mux.pid(control, 3.0) is None
+
+    drive(work())
+
+
+HELLO = struct.pack(">III", 8, 1, 4)
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        b"",
+        b"\xff\xff\xff\xff",
+        struct.pack(">III", 8, 1, 99),
+        HELLO,
+        HELLO + struct.pack(">I", 0),
+        HELLO + struct.pack(">III", 8, 0x80000003, 1),
+        HELLO + struct.pack(">IIII", 12, 0x80000005, 2, 77),
+        HELLO + struct.pack(">IIIIB", 13, 0x80000005, 1, 77, 0)[:-2],
+    ],
+)
+@pytest.mark.parametrize("stays", [False, True])
+def test_what_does_not_answer_as_a_master_should_is_none(tmp_path: Path, said: bytes, *, stays: bool) -> None:
+    """[R5] Nor does it hold anybody up."""
+    path = str(tmp_path / "control")
+    over = threading.Event()
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(path)
+        listener.listen()
+
+        def play() -> None:
+            peer, _ = listener.accept()
+            with peer:
+                peer.sendall(said)
+                if stays:
+                    over.wait(20)
+
+        player = threading.Thread(target=play)
+        player.start()
+        begin = time.monotonic()
+        assert asyncio.run(mux.pid(path, 0.2)) is None
+        assert time.monotonic() - begin < 5
+        over.set()
+        player.join()
