@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from relaunch.cli.grammar import Arguments
 
 # The first column under the head of the table is a label, and holds no blank.
-_ASK = "launch list 2>/dev/null | sed '1d;s/ .*//'"
+_ASK = "env LAUNCH_HOSTS= launch list 2>/dev/null | sed '1d;s/ .*//'"
 _LABELS = {
     "bash": "_launch_labels",
     "zsh": "_launch_labels",

@@ -63,7 +63,9 @@ def request_id() -> str:
 
 def answer_within_s(over: Over, calls: Mapping[str, Call]) -> float | None:
     """How long an answer may take; None where nobody can know, as when jobs are waited for."""
-    if over.timeout_s is None and any(call.slow for call in calls.values()):
+    slow = any(call.slow for call in calls.values())
+    changes = any(call.changes for call in calls.values())
+    if slow and (over.timeout_s is None or not changes):
         return None
     return over.timeout_s or ANSWER_S
 
@@ -90,6 +92,7 @@ def _ask_over_ssh(
 ) -> None:
     from relaunch.cli.interruption import run_until_interrupted
     from relaunch.client.cluster import Cluster
+    from relaunch.client.ssh import PROMPTED_S
 
     async def ask_one(host: HostConnection) -> Any:
         return await _ask_again(host, calls[host.host], tries)
@@ -98,7 +101,7 @@ def _ask_over_ssh(
         cluster = Cluster(
             calls,
             fanout=over.fanout,
-            timeout_s=answer_s or FOR_EVER_S,
+            timeout_s=(answer_s or FOR_EVER_S) + (PROMPTED_S if over.prompts else 0.0),
             connect_timeout_s=over.timeout_s,
             prompts=over.prompts,
         )

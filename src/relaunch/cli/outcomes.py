@@ -52,7 +52,9 @@ def told(host: str, outcomes: Iterable[Wire], done: Callable[[Wire], str]) -> To
     for outcome in outcomes:
         label, error = outcome["label"], outcome.get("error")
         if error is None:
-            lines.append(Line(f"{label}: {done(outcome['job'])}"))
+            words, pid = done(outcome["job"]), outcome["job"].get("pid")
+            # Each host has a pid of its own.
+            lines.append(Line(f"{label}: {words}", f"{label}: {words.replace(f', pid {pid}', '')}"))
             continue
         refused = from_wire(error, {"message": outcome.get("message")})
         lines.append(failure_line(host, refused, label))
