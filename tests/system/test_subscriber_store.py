@@ -358,53 +358,6 @@ def test_a_file_that_is_no_sound_one_is_set_aside(
     assert ids[0] != ids[1]
 
 
-def _removed(path: Path) -> None:
-    for suffix in store.SUFFIXES:
-        path.with_name(path.name + suffix).unlink(missing_ok=True)
-
-
-def _replaced(path: Path) -> None:
-    _removed(path)
-    path.write_bytes(b"an old one")
-
-
-def _overwritten(path: Path) -> None:
-    for suffix in store.SUFFIXES:
-        with path.with_name(path.name + suffix).open("r+b") as file:
-            file.write(b"\xff" * 8192)
-
-
-@pytest.mark.parametrize("harm", [_removed, _replaced, _overwritten])
-def test_a_file_that_is_harmed_while_it_is_used_is_written_anew(
-    harm: Callable[[Path], None], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    """[D26] [D33] The next life is the same to its launchers, and goes on where this one ended."""
-    monkeypatch.setattr(store, "LOOK_S", 0.0)
-    ids: list[str] = []
-
-    async def first(subscription: Subscription, spec: SubscriptionSpec) -> None:
-        ids.append(spec.id)
-        played = await attached(spec)
-        played.deliver(*(entry(n) for n in range(1, 4)))
-        assert (await taken(subscription)).sequence == 1
-        harm(directory() / f"{NAME}.db")
-        assert (await taken(subscription)).sequence == 2
-        await played.acked(1)
-
-    async def second(subscription: Subscription, spec: SubscriptionSpec) -> None:
-        ids.append(spec.id)
-        played = await call(spec)
-        assert sequence_of(await played.attach(spec)) == 1
-        played.deliver(*(entry(n) for n in range(2, 4)))
-        events = [await taken(subscription) for _ in range(2)]
-        assert [(event.sequence, event.redelivered) for event in events] == [(2, True), (3, False)]
-
-    life(first)
-    assert f"subscription {NAME}: its file has been written anew" in caplog.text
-    life(second)
-    assert ids[0] == ids[1]
-
-
 def test_a_directory_in_its_place_is_set_aside_too() -> None:
     """[D26]"""
 
