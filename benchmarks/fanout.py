@@ -24,6 +24,8 @@ HOSTS, JOBS = 32, 8
 ROUNDS = int(os.environ.get("BENCHMARK_ROUNDS", "7"))
 # Those that take long are measured once in a round, the others so often.
 QUICK_TIMES = 5
+# What came before has ended by then: each connection's end costs its sshd something too.
+CALM_S = 0.5
 WARM_BOUND_OF_LIBRARY = 0.6
 WARM_BOUND_OF_PDSH = 0.25
 COLD_BOUND_OF_XARGS = 1.05
@@ -107,6 +109,7 @@ def ours(hosts: Hosts) -> Ways:
 
     def cold() -> float:
         subprocess.run([LAUNCH, "connections", "--close"], env=hosts.environment, check=True, stdout=subprocess.DEVNULL)
+        time.sleep(CALM_S)
         return run(listing, hosts)
 
     return {COLD: cold, WARM: lambda: run(listing, hosts)}
@@ -117,7 +120,9 @@ def measure(ways: Ways) -> dict[str, list[float]]:
     took: dict[str, list[float]] = {name: [] for name in ways}
     for _ in range(ROUNDS):
         for name, once in ways.items():
-            took[name] += [once() for _ in range(QUICK_TIMES if name in (WARM, LIBRARY) else 1)]
+            for _ in range(QUICK_TIMES if name in (WARM, LIBRARY) else 1):
+                time.sleep(CALM_S)
+                took[name].append(once())
     return took
 
 

@@ -10,7 +10,6 @@ import fcntl
 import glob
 import json
 import os
-import secrets
 import signal
 import socket
 import time
@@ -143,7 +142,7 @@ class Master:
 
     def write(self, record: Record) -> None:
         """Put down what is known, all of it at once."""
-        unfinished = f"{self._stem}.{secrets.token_hex(4)}.new"
+        unfinished = f"{self._stem}.{os.urandom(4).hex()}.new"
         Path(unfinished).write_text(json.dumps(asdict(record)), "utf-8")
         Path(unfinished).replace(f"{self._stem}.json")
 
@@ -161,7 +160,7 @@ class Master:
         Returns:
             The socket here. None where it cannot be had; that it leads anywhere is for the caller to find out.
         """
-        path = f"{self._stem}.{secrets.token_hex(4)}.sock"
+        path = f"{self._stem}.{os.urandom(4).hex()}.sock"
         if not os.path.isabs(remote) or len(os.fsencode(path)) > SOCKET_PATH_BYTES_MAX:
             return None
         return path if await mux.forward(self.control, path, remote, _ORDER_S) else None
