@@ -281,6 +281,17 @@ def test_launchers_connect_to_what_is_advertised(network: SshNetwork, here: Here
         assert told.end() == 0
 
 
+def test_hosts_may_stand_before_the_command_or_in_the_environment(network: SshNetwork, here: Here) -> None:
+    """[R17] [R8]"""
+    for env, before in (({"LAUNCH_HOSTS": "host[1-2]"}, ()), ({"LAUNCH_HOSTS": "host5"}, ("-H", "host[1-2]"))):
+        told = here.popen(*before, "subscribe", "--json", "-n", "2", *JOB_ENDS, env=here.env | env)
+        assert told.stderr is not None
+        assert told.stderr.readline() == "launch: following the launchers of 2 hosts\n"
+        for host in network.ssh_hosts[:2]:
+            fail(host, "p1")
+        assert told.wait(30) == 0
+
+
 @both_modes
 def test_two_names_of_one_host_count_once(network: SshNetwork, here: Here, mode: tuple[str, ...]) -> None:
     """[R23]"""

@@ -65,6 +65,7 @@ class Followed:
         self._limit = asyncio.Semaphore(max(1, fanout))
         self._room = asyncio.Semaphore(WAITING_MAX)
         self._arrived: asyncio.Queue[tuple[Follower | None, Event, Cursor] | RelaunchError] = asyncio.Queue()
+        self._taken: tuple[Follower | None, Event, Cursor] | None = None
         self._in_hand: tuple[Follower, Cursor] | None = None
         self._launchers: dict[str, _Launcher] = {}
         self._tasks: list[asyncio.Task[None]] = []
@@ -225,14 +226,17 @@ class Followed:
         """
         if self._in_hand is not None:
             raise RuntimeError("the event before has not been acknowledged")
-        arrived = await self._arrived.get()
-        if isinstance(arrived, RelaunchError):
-            raise arrived
-        follower, event, at = arrived
+        if self._taken is None:
+            arrived = await self._arrived.get()
+            if isinstance(arrived, RelaunchError):
+                raise arrived
+            self._taken = arrived
+        follower, event, at = self._taken
         if follower is not None:
+            follower.given(at)  # where it cannot be put down, the event is there for the next try
             self._room.release()
             self._in_hand = follower, at
-            follower.given(at)
+        self._taken = None
         return event
 
     async def ack(self) -> None:
