@@ -6,6 +6,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -130,14 +131,12 @@ def answer(parameters: dict[str, Any]) -> bytes:
 
 
 @pytest.fixture
-def directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A private place for the files of masters."""
-    import tempfile
-
-    place = tempfile.mkdtemp(prefix="rl-", dir="/tmp")
-    monkeypatch.setenv("XDG_RUNTIME_DIR", place)
-    Path(masters_directory()).mkdir(parents=True, mode=0o700)
-    Path(place, "relaunch").chmod(0o700)
+def directory(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A private place for the files of masters; short, as a socket's path has to be."""
+    with tempfile.TemporaryDirectory(prefix="rl-", dir="/tmp") as place:
+        monkeypatch.setenv("XDG_RUNTIME_DIR", place)
+        Path(masters_directory()).mkdir(parents=True, mode=0o700)
+        yield
 
 
 @contextmanager
