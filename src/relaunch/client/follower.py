@@ -111,12 +111,12 @@ class Follower:
         if self._kept:
             self._kept.write(at, at)
 
-    async def begin(self, since: int | None, since_at: float | None) -> Channel:
+    async def begin(self, since: int | None, since_at: Callable[[], float | None]) -> Channel:
         """Connect for the first time, and find out where to begin.
 
         Args:
             since: After this sequence, where it is not kept how far the application has come; by default, now.
-            since_at: At this wall time, likewise.
+            since_at: Gives at which wall time, likewise; asked once the launcher answers.
 
         Raises:
             RelaunchError: The launcher cannot be reached, or the connection breaks.
@@ -124,7 +124,7 @@ class Follower:
         channel = await self._connect()
         try:
             status = await self._status(channel)
-            self._begin(status, since, since_at)
+            self._begin(status, since, since_at())
             await self._go_on(status)
         except BaseException:
             channel.close()
@@ -157,7 +157,7 @@ class Follower:
             await self._reset(status["journal"]["epoch"])
             self._place.begin(status["journal"]["epoch"])
 
-    async def follow(self, channel: Channel | None, since: int | None, since_at: float | None) -> None:
+    async def follow(self, channel: Channel | None, since: int | None, since_at: Callable[[], float | None]) -> None:
         """Follow for ever, or until the reader wants no more.
 
         Args:

@@ -74,6 +74,7 @@ class Followed:
         self._notices = Notices()
         self._twins = Twins()
         self._begun_at = time.time()
+        self._has_begun = False
         self._closing: list[Callable[[], Awaitable[None]]] = []
 
     @classmethod
@@ -87,7 +88,7 @@ class Followed:
         followed = cls(wanted, 1)
         try:
             one = followed._add("", lambda: Channel.open(path), Pace(LOOK_AGAIN_S, LOOK_AGAIN_S))
-            channel = await one.follower.begin(wanted.since, wanted.since_at)
+            channel = await one.follower.begin(wanted.since, lambda: wanted.since_at)
         except BaseException:
             await followed.close()
             raise
@@ -118,6 +119,7 @@ class Followed:
         except BaseException:
             await followed.close()
             raise
+        followed._has_begun = True
         count = sum(one.run is not None for one in followed._launchers.values())
         many = f"{count} hosts" if count == len(hosts) else f"{count} of {len(hosts)} hosts"
         followed.described = f"following the launcher{'s' * (count != 1)} of {many if len(hosts) > 1 else hosts[0]}"
@@ -147,7 +149,7 @@ class Followed:
                 began_at = one.kept.begin(self._begun_at) if one.kept else self._begun_at
                 channel = await self._first(one, before)
                 since_at = since_at or (began_at if self._wanted.from_now else None)
-            await one.follower.follow(channel, self._wanted.since, since_at)
+            await one.follower.follow(channel, self._wanted.since, lambda: since_at)
         except _Known as known:
             self._notices.well(one.follower.host, str(known))
             self._watch.forget(one.follower.host)
@@ -162,13 +164,18 @@ class Followed:
 
     async def _first(self, one: _Launcher, before: float | None) -> Channel | None:
         try:
-            since_at = self._wanted.since_at or (before if self._wanted.from_now else None)
-            return await one.follower.begin(self._wanted.since, since_at)
+            return await one.follower.begin(self._wanted.since, lambda: self._since_at(before))
         except _Known:
             raise
         except RelaunchError as error:
             await self.failed(one.follower, error)
             return None
+
+    def _since_at(self, before: float | None) -> float | None:
+        """Where to begin at a host that answers now; None is now, as long as nobody has been told that this began."""
+        if not self._wanted.from_now:
+            return self._wanted.since_at
+        return before if before is not None or not self._has_begun else self._begun_at
 
     # What a follower tells it
 

@@ -37,6 +37,7 @@ class Shared:
         notices: Where it is said what becomes of hosts.
         twins: Which of them are the same.
         begun_at: When the subscriber began, wall time.
+        has_begun: Whether its application has been told that it has.
     """
 
     subscription: Subscription
@@ -46,6 +47,7 @@ class Shared:
     notices: Notices = field(default_factory=Notices)
     twins: Twins = field(default_factory=Twins)
     begun_at: float = field(default_factory=time.time)
+    has_begun: bool = False
 
 
 class Registration:
@@ -166,7 +168,7 @@ class Registration:
             return None, None
         if not wanted.from_now:
             return wanted.since, wanted.since_at
-        return (last_sequence, None) if first else (None, self._shared.begun_at)
+        return (last_sequence, None) if first and not self._shared.has_begun else (None, self._shared.begun_at)
 
     def _address(self) -> Address:
         """Where this launcher is to connect to."""

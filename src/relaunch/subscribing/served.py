@@ -98,6 +98,7 @@ class Served:
         except BaseException:
             await served.close()
             raise
+        served._shared.has_begun = True
         count = sum(one.is_registered for one in served._registrations)
         many = f"{count} hosts" if count == len(hosts) else f"{count} of {len(hosts)} hosts"
         served.described = f"{served._listening}, registered with {hosts[0] if len(hosts) == count == 1 else many}"
