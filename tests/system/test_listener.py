@@ -392,7 +392,7 @@ def test_a_launcher_that_floods_is_read_no_further_and_starves_nobody() -> None:
         rest = [await taken(subscription) for _ in range(380)]
         sequences = [one.sequence for one in told + rest if one.source == SOURCE]
         assert sequences == list(range(1, 401))
-        assert subscription.needs() == set()
+        assert subscription.needs() <= {"other"}, "which is silent from then on"
         assert handover.size_bytes == 0
         assert not any(lane.paused for lane in handover.lanes)
 
