@@ -7,8 +7,8 @@ from ClusterShell.NodeSet import NodeSet, NodeSetException
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from relaunch.cli import nodesets
-from relaunch.cli.nodesets import expand, fold
+from relaunch.client import nodesets
+from relaunch.client.nodesets import expand, fold
 from relaunch.errors import BadHost, Usage
 
 affixes = st.text("abn.-_019:", max_size=4)

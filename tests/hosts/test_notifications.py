@@ -67,7 +67,7 @@ def test_what_happens_during_a_cut_of_a_minute_is_told_after_it(connect: Connect
 
 @pytest.mark.timeout(120)
 def test_a_launcher_that_vanishes_with_its_host_comes_back_with_a_new_boot(connect: Connect) -> None:
-    """D10, D11, D29: its socket, seen from here, has nobody; later its host was rebooted, and its jobs ended somehow."""
+    """D10, D11, D29: its socket, seen from here, has nobody; later its host was rebooted, its jobs ended somehow."""
     near, far = connect(2).hosts
     far.serve()
     told = _told(near, far, "-n", "tcp", "--suspect-after", "1")

@@ -15,7 +15,7 @@ import pytest
 from tests.hosts.conftest import ConnectSsh
 from tests.hosts.network import run
 from tests.hosts.sshd import CLIENT_ADDRESS, Sshd, SshHost, SshNetwork
-from tests.system.launcher_host import alive, wait_for
+from tests.system.launcher_host import LAUNCH, alive, wait_for
 
 from relaunch.client.masters import close_all, connections
 from relaunch.client.ssh import HostConnection, connect_host
@@ -178,27 +178,31 @@ def test_another_port_and_what_else_a_configuration_says(connect_ssh: ConnectSsh
     drive(work())
 
 
-def test_a_person_is_asked_where_that_is_allowed(connect_ssh: ConnectSsh) -> None:
+LISTED = (
+    "import asyncio, relaunch\n"
+    "async def work():\n"
+    "    async with relaunch.connect_host('host1', prompts=True) as launcher:\n"
+    "        print('jobs:', [job.label for job in await launcher.list()])\n"
+    "asyncio.run(work())\n"
+)
+
+
+@pytest.mark.parametrize("command", [[sys.executable, "-c", LISTED], [str(LAUNCH), "-H", "host1", "list"]])
+def test_a_person_is_asked_where_that_is_allowed(connect_ssh: ConnectSsh, command: list[str]) -> None:
     """[R2]"""
     network = connect_ssh(Sshd())
     (host,) = network.ssh_hosts
     host.serve()
+    host.launch("submit", "-l", "asked/1", "-p", "sleep", "120")
     run("ssh-keygen", "-q", "-p", "-N", "open sesame", "-f", str(network.user_key))
-    script = (
-        "import asyncio, relaunch\n"
-        "async def work():\n"
-        "    async with relaunch.connect_host('host1', prompts=True) as launcher:\n"
-        "        print('jobs:', await launcher.list())\n"
-        "asyncio.run(work())\n"
-    )
     pid, terminal = pty.fork()
     if pid == 0:
-        os.execve(sys.executable, [sys.executable, "-c", script], os.environ | network.env)
+        os.execve(command[0], command, os.environ | network.env)
     shown = b""
     while b"passphrase" not in shown:
         shown += os.read(terminal, 1024)
     os.write(terminal, b"open sesame\n")
-    while b"jobs: []" not in shown:
+    while b"asked/1" not in shown:
         shown += os.read(terminal, 1024)
     assert os.waitpid(pid, 0)[1] == 0
     os.close(terminal)

@@ -2,6 +2,8 @@
 
 import os
 import signal
+from functools import partial
+from typing import Any
 
 import pytest
 from tests.system.launcher_host import Host
@@ -35,44 +37,52 @@ def test_of_two_subscribers_one_hears_all_and_one_what_it_asked_for(host: Host) 
         assert told.end() == 0
 
 
+def _sum(told: list[Told]) -> list[dict[str, Any]]:
+    return [event for one in told for event in one.of("job.exited")]
+
+
+def _is_complete(told: list[Told]) -> bool:
+    return len({event["subject"] for event in _sum(told)}) == DEATHS
+
+
 @pytest.mark.timeout(240)
-@pytest.mark.parametrize("transport", TRANSPORTS)
-def test_a_burst_survives_the_deaths_of_launcher_and_subscriber(host: Host, transport: str) -> None:
-    """D2, D3, D4: both are killed among 2,000 deaths; the next subscriber of that name goes on in its place."""
-    first = _serve(host, "--name", "burst", "-n", transport)
+def test_a_burst_survives_the_deaths_of_launcher_and_subscribers(host: Host) -> None:
+    """D2, D3, D4: all are killed among 2,000 deaths; the next subscriber of a name goes on in the place of the last."""
+    lives = {transport: [_serve(host, "--name", transport, "-n", transport)] for transport in TRANSPORTS}
     pids = start(host, DEATHS)
     kill(list(pids.values())[: DEATHS // 2])
-    first.wait_for("job.exited", DEATHS // 20)
+    for (first,) in lives.values():
+        first.wait_for("job.exited", DEATHS // 20)
     os.kill(host.launcher_pid, signal.SIGKILL)
     kill(list(pids.values())[DEATHS // 2 :])
-    first.wait_for("job.exited", DEATHS // 4)
-    assert first.end(signal.SIGKILL) == -signal.SIGKILL
-    second = _serve(host, "--name", "burst", "-n", transport)
-    host.wait_for(
-        lambda: len({event["subject"] for event in (*first.of("job.exited"), *second.of("job.exited"))}) == DEATHS,
-        120,
-        "every death",
-    )
-    check_once([*first.of("job.exited"), *second.of("job.exited")], list(pids))
-    assert len([event for event in second.events if event.get("redelivered")]) <= 1
-    assert second.end() == 0
-    assert host.launch("unsubscribe", "burst").returncode == 0
+    for transport, told in lives.items():
+        told[0].wait_for("job.exited", DEATHS // 4)
+        assert told[0].end(signal.SIGKILL) == -signal.SIGKILL
+        told.append(_serve(host, "--name", transport, "-n", transport))
+    for transport, told in lives.items():
+        host.wait_for(partial(_is_complete, told), 120, "every death")
+        check_once(_sum(told), list(pids))
+        assert len([event for event in told[1].events if event.get("redelivered")]) <= 1
+        assert told[1].end() == 0
+        assert host.launch("unsubscribe", transport).returncode == 0
 
 
 @pytest.mark.timeout(180)
-@pytest.mark.parametrize("transport", TRANSPORTS)
-def test_a_stopped_subscriber_misses_nothing_and_holds_up_nobody(host: Host, transport: str) -> None:
-    """D8: 2,000 deaths while it is stopped; another one hears of all meanwhile, and jobs start and stop as ever."""
-    stopped, other = _serve(host, "-n", transport), _serve(host, "-n", transport)
+def test_stopped_subscribers_miss_nothing_and_hold_up_nobody(host: Host) -> None:
+    """D8: 2,000 deaths while they are stopped; another one hears of all meanwhile, and jobs start and stop as ever."""
+    stopped, other = [_serve(host, "-n", transport) for transport in TRANSPORTS], _serve(host, "-n", "tcp")
     pids = start(host, DEATHS)
-    stopped.process.send_signal(signal.SIGSTOP)
+    for one in stopped:
+        one.process.send_signal(signal.SIGSTOP)
     kill(list(pids.values()))
     check_once(other.wait_for("job.exited", DEATHS, 120), list(pids))
     host.launch("run", "--", "true")
-    assert len(stopped.of("job.exited")) < DEATHS
-    stopped.process.send_signal(signal.SIGCONT)
-    told = [event for event in stopped.wait_for("job.exited", DEATHS + 1, 120) if event["subject"] in pids]
-    check_once(told, list(pids))
-    assert not stopped.of("host.lost")
-    for one in (stopped, other):
+    for one in stopped:
+        assert len(one.of("job.exited")) < DEATHS
+        one.process.send_signal(signal.SIGCONT)
+    for one in stopped:
+        told = [event for event in one.wait_for("job.exited", DEATHS + 1, 120) if event["subject"] in pids]
+        check_once(told, list(pids))
+        assert not one.of("host.lost")
+    for one in (*stopped, other):
         assert one.end() == 0

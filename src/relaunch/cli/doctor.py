@@ -14,9 +14,9 @@ import sys
 import time
 
 from relaunch.cli.checks import findings
-from relaunch.cli.nodesets import expand, fold
 from relaunch.cli.output import write
 from relaunch.cli.reach import Answering, reach
+from relaunch.client.nodesets import expand, fold
 from relaunch.client.ssh import TIMEOUT_S
 
 TYPE_CHECKING = False

@@ -76,7 +76,7 @@ def take_hosts(typed: Sequence[str]) -> tuple[Over | None, Sequence[str]]:
         raise Usage(f"a command is missing; {_SEE}")
     if command is None or _asks_for_help(command, rest[1:]):
         return None, rest
-    from relaunch.cli.nodesets import expand
+    from relaunch.client.nodesets import expand
 
     return Over(expand(texts, option), given["fanout"] or FANOUT, given["timeout"]), rest
 

@@ -161,7 +161,7 @@ def say_failure(host: str, error: RelaunchError) -> None:
 
 def tell_folded(lines: dict[str, Sequence[Line]]) -> None:
     """Write lines, those that are the same for many hosts once: what went well first, and what went wrong last."""
-    from relaunch.cli.nodesets import fold
+    from relaunch.client.nodesets import fold
 
     groups: dict[tuple[bool, str], list[tuple[str, Line]]] = {}
     for host, its in lines.items():

@@ -112,7 +112,7 @@ def _hosts(arguments: Arguments) -> list[str]:
     typed, variable = arguments["hosts"], os.environ.get(_HOSTS_VARIABLE)
     if not typed and not variable:
         return []
-    from relaunch.cli.nodesets import expand
+    from relaunch.client.nodesets import expand
 
     return expand(typed, "-H") if typed else expand([variable or ""], _HOSTS_VARIABLE)
 

@@ -12,6 +12,7 @@ from functools import partial
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
+from relaunch.client.nodesets import hosts_of
 from relaunch.client.ssh import TIMEOUT_S, HostConnection, connect_host
 from relaunch.errors import OutcomeUnknown, RelaunchError, TimedOut, Usage
 from relaunch.event import Event
@@ -29,12 +30,13 @@ T = TypeVar("T")
 
 
 class Cluster:
-    """Launchers on many hosts, to be entered: ``async with Cluster(["node1", "node2"]) as cluster:``.
+    """Launchers on many hosts, to be entered: ``async with Cluster("node[1-5]") as cluster:``.
 
     Nothing is connected before it is needed. What was connected stays so for a while after this is left.
 
     Args:
-        hosts: As ssh takes them; of the same name twice, one.
+        hosts: Names as ssh takes them, of the same name twice one; or in one text what ``-H`` takes, node sets and
+            groups among it.
         fanout: How many are asked at a time.
         timeout_s: How long a host may take for an answer, connecting included.
         connect_timeout_s: How long connecting alone may take.
@@ -42,18 +44,19 @@ class Cluster:
 
     Raises:
         BadHost: One of them is no host's name.
+        Usage: The text is malformed.
     """
 
     def __init__(
         self,
-        hosts: Iterable[str],
+        hosts: str | Iterable[str],
         *,
         fanout: int = FANOUT,
         timeout_s: float = ANSWER_S,
         connect_timeout_s: float | None = None,
         prompts: bool = False,
     ) -> None:
-        names = list(dict.fromkeys(hosts))
+        names = hosts_of(hosts)
         prompts = prompts and len(names) == 1
         if connect_timeout_s is None and not prompts:
             connect_timeout_s = min(timeout_s, TIMEOUT_S)

@@ -54,7 +54,7 @@ def subscribe(  # noqa: PLR0913 - each has a name, and most are left out
     transport: str | None = None,
     suspect_after_s: float | None = None,
     advertise: str | None = None,
-    hosts: Sequence[str] = (),
+    hosts: str | Sequence[str] = (),
     fanout: int = FANOUT,
     path: str | None = None,
 ) -> "Subscriber":
@@ -81,7 +81,7 @@ def subscribe(  # noqa: PLR0913 - each has a name, and most are left out
         advertise: Where launchers connect to, ``"HOST:PORT"`` or ``"HOST"``, where that is not where it listens; with
             ``serve`` only. By default the address that it listens at, or where that is every interface, the one that
             each host sees its ssh come from.
-        hosts: As ssh takes them; none means this host.
+        hosts: As ``Cluster`` takes them; none means this host.
         fanout: How many hosts are connected to at a time.
         path: The launcher's socket; None means this user's own launcher on this host.
 
@@ -106,16 +106,15 @@ def subscribe(  # noqa: PLR0913 - each has a name, and most are left out
     else:
         advertised = None if advertise is None else _advertised(advertise)
         at = ListensAt(_address(serve), _kind(transport), _suspect_after_s(suspect_after_s), advertised)
-    if hosts:
-        _check_hosts(hosts)
-    return Subscriber(Wanted(patterns, kinds, name, since, since_at), at, path, tuple(dict.fromkeys(hosts)), fanout)
+    return Subscriber(Wanted(patterns, kinds, name, since, since_at), at, path, _hosts(hosts), fanout)
 
 
-def _check_hosts(hosts: Sequence[str]) -> None:
-    from relaunch.client.ssh import connect_host
+def _hosts(hosts: str | Sequence[str]) -> tuple[str, ...]:
+    if not hosts:
+        return ()
+    from relaunch.client.nodesets import hosts_of
 
-    for host in hosts:
-        connect_host(host)
+    return tuple(hosts_of(hosts))
 
 
 def _address(text: str) -> "Address":

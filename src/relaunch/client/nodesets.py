@@ -48,6 +48,18 @@ def expand(texts: Iterable[str], option: str = "-H") -> list[str]:
     return [check_host(host) for host in hosts]
 
 
+def hosts_of(hosts: str | Iterable[str]) -> list[str]:
+    """The hosts that a program names: one text is read as ``expand`` does, of many each is a host.
+
+    Raises:
+        Usage: The text is malformed, or names no host.
+        BadHost: One is a name that no host can have.
+    """
+    if isinstance(hosts, str):
+        return expand([hosts], "hosts")
+    return [check_host(host) for host in dict.fromkeys(hosts)]
+
+
 def _expand(text: str, option: str) -> Iterator[str]:
     parts = list(_parts(text, option))
     if any(operator in part.removeprefix(FILE_MARK) for part in parts for operator in _OPERATORS):
