@@ -31,7 +31,7 @@ demo: setup
 test: setup-dev
 	$(BIN)/coverage run -m pytest -q tests/core
 	$(BIN)/coverage report
-	$(BIN)/pytest --ignore=tests/core -n 3
+	$(BIN)/pytest --ignore=tests/core -n 4
 
 check: lint
 	$(MAKE) --no-print-directory test
