@@ -253,3 +253,23 @@ def test_no_more_are_asked_at_a_time_than_is_said(connect_ssh: ConnectSsh) -> No
     assert time.monotonic() - began > 1.6
     client.launch("--fanout=2", "-H", client.hosts, "list")
     client.launch("--fanout", "2", "-H", client.hosts, "stop", "x", status=1)
+
+
+def test_a_wait_ends_when_nobody_is_left_to_answer_it(connect_ssh: ConnectSsh) -> None:
+    """[R12] The launcher goes while the job is waited for; the other host's answer is told all the same."""
+    network = connect_ssh(Sshd(), Sshd(forwards=False))
+    client = Client(network, "host[1-2]")
+    for host in network.ssh_hosts:
+        host.serve()
+        host.launch("submit", "-l", "p1", "-p", "sleep", "120")
+    with client.popen("-H", client.hosts, "wait", "p1") as waiting:
+        try:
+            wait_for(network.ssh_hosts[1].bridges, what="the bridge of the wait")
+            network.ssh_hosts[1].launch("shutdown", "--leave-jobs")
+            network.ssh_hosts[0].launch("stop", "p1")
+            said = waiting.communicate(timeout=40)
+        finally:
+            waiting.kill()
+    assert waiting.returncode not in (0, -signal.SIGKILL), said
+    assert "host2" in said[1]
+    network.ssh_hosts[1].serve()

@@ -7,6 +7,7 @@ Refuses to know what is asked and how answers look.
 from __future__ import annotations
 
 import os
+from itertools import count
 
 from relaunch.cli.over import ANSWER_S
 from relaunch.client.fan import Fan, late, may_be_repeated, message
@@ -116,7 +117,7 @@ async def _ask_again(host: HostConnection, call: Call, tries: dict[str, int]) ->
     import asyncio
 
     lost: OutcomeUnknown | None = None
-    while True:
+    for attempt in count(1):
         try:
             if lost is not None:
                 await host.reach()
@@ -131,9 +132,10 @@ async def _ask_again(host: HostConnection, call: Call, tries: dict[str, int]) ->
             if lost is None:
                 raise
         host.close()
-        if tries[host.host] >= _TRIES and not call.changes:
+        if attempt >= _TRIES and not call.changes:
             raise lost
-        await asyncio.sleep(min(_AGAIN_S * 2 ** min(tries[host.host], 10), _AGAIN_MAX_S))
+        await asyncio.sleep(min(_AGAIN_S * 2 ** min(attempt, 10), _AGAIN_MAX_S))
+    raise AssertionError("unreachable")  # pragma: no cover - the count has no end
 
 
 def _worded(host: str, call: Call, answer: Any, tries: int, answer_s: float | None) -> Any:

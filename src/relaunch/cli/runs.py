@@ -131,12 +131,17 @@ async def _ended(host: HostConnection, label: str) -> Wire:
 
 async def until_answered(host: HostConnection, ask: Callable[[], Awaitable[Any]]) -> Any:
     """Ask for what may be asked twice; where the answer is lost, as when a launcher is replaced, ask again."""
-    for attempt in range(1, _TRIES):
+    lost: OutcomeUnknown | None = None
+    for attempt in range(1, _TRIES + 1):
         try:
             return await ask()
-        except Unreachable as error:
-            if attempt == 1 and not isinstance(error, OutcomeUnknown):
+        except OutcomeUnknown as error:
+            lost = error
+        except Unreachable:
+            # Nothing was asked this time. What became of the first time is as unknown as before.
+            if lost is None:
                 raise
         host.close()
-        await asyncio.sleep(min(_AGAIN_S * 2**attempt, _AGAIN_MAX_S))
-    return await ask()
+        if attempt < _TRIES:
+            await asyncio.sleep(min(_AGAIN_S * 2**attempt, _AGAIN_MAX_S))
+    raise lost or AssertionError("unreachable")
