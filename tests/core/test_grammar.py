@@ -113,6 +113,7 @@ def test_what_follows_the_program_is_its_own() -> None:
         (["submit", "-l", "x", "--env", "A", "-p", "ls"], "NAME=VALUE"),
         (["submit", "-l", "x", "--umask", "9", "-p", "ls"], "octal"),
         (["list", "--jso"], "unrecognized arguments: --jso"),
+        (["list", "-H", "host1"], "hosts are named before the command: launch -H HOSTS list"),
         (["logs", "-n", "-5", "a"], "less than nothing"),
         (["frobnicate"], "there is no command 'frobnicate'"),
         (["completion", "csh"], "bash"),

@@ -16,7 +16,7 @@ TRANSPORTS = ("tcp", "quic")
 
 
 @pytest.mark.parametrize("transport", TRANSPORTS)
-@pytest.mark.parametrize("address", [":0", "127.0.0.1:0", "[::1]:0", "localhost:0"])
+@pytest.mark.parametrize("address", [":0", "127.0.0.1:0", "[::1]:0", "localhost:0", "0.0.0.0:0"])
 def test_of_two_at_once_each_is_told_what_it_asked_for_up_to_the_end(host: Host, transport: str, address: str) -> None:
     """[D35] [D30] [D1]"""
     serve = ("--serve", "-a", address, "-n", transport)

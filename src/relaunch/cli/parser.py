@@ -29,6 +29,7 @@ example:
   launch list
   launch stop p1
   launch -H 'node[1-64]' list"""
+_MISPLACED_HOSTS = ("unrecognized arguments: -H", "unrecognized arguments: --hosts")
 PROGRAM_METAVAR = ("PROGRAM", "ARG")
 PROGRAM_LAST = "give the program last: -p PROGRAM ARG..., or -- PROGRAM ARG..."
 
@@ -43,7 +44,10 @@ class Parser(argparse.ArgumentParser):
         """Raise the error as one line."""
         command = self.prog.partition(" ")[2]
         start = f"{command}: " if command else ""
-        raise Usage(f"{start}{message}{self.hint}; see: {self.prog} --help")
+        hint = self.hint
+        if message.startswith(_MISPLACED_HOSTS):
+            hint = f"; hosts are named before the command: launch -H HOSTS {command}"
+        raise Usage(f"{start}{message}{hint}; see: {self.prog} --help")
 
     def _print_message(self, message: str, file: object = None) -> None:
         write(message)

@@ -25,6 +25,10 @@ CONNECTS_WITHIN_S = 6.0
 ENDED = "the subscription was ended by: launch unsubscribe"
 
 
+# What stands for all addresses of this host, and what this host itself may connect to then.
+_EVERY_INTERFACE = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - it is what a user may ask for
+
+
 @dataclass(slots=True, kw_only=True)
 class Shared:
     """What all registrations of a subscription have in common.
@@ -175,10 +179,10 @@ class Registration:
         listens_at, advertise = self._subscription.address, self._shared.advertise
         if advertise is not None:
             return Address(advertise.host, advertise.port or listens_at.port)
-        if listens_at.host:
+        if listens_at.host not in _EVERY_INTERFACE:
             return listens_at
         if not isinstance(self.launcher, HostConnection):
-            return Address("127.0.0.1", listens_at.port)
+            return Address(_EVERY_INTERFACE[listens_at.host], listens_at.port)
         if not self.launcher.client:
             raise Refused(
                 f"{self.key} does not say what it sees this host as; say where it can connect to: --advertise"
