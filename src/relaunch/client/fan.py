@@ -30,8 +30,6 @@ PROVED_S = 1.0
 """A forward that leads to a launcher has answered within this; else somebody has to look who knows what to do."""
 _WHO = b'{"method":"org.varlink.service.GetInfo","parameters":{}}\0'
 _RECEIVE_BYTES = 256 * 1024
-# Late by less than the clock can tell is not late.
-_ROUND_MS = 1
 
 
 def may_be_repeated(call: Call) -> bool:
@@ -105,73 +103,94 @@ class _Conversation:
 class Fan:
     """One request to many hosts.
 
+    ``ask`` does it all. A caller that has other things to wait for calls ``begin``, and then, for as long as it is ``busy``,
+    ``turn`` whenever ``fileno`` can be read or ``next_s`` is over.
+
     Args:
         took: Called with each host's answer, an error as a value.
         fanout: How many are asked at a time.
         timeout_s: How long an answer may take; None is as long as it takes.
+
+    Attributes:
+        left: The hosts that are to be asked in another way; with each, whether it may have been asked already.
+        asked: The hosts that may have been asked.
     """
 
     def __init__(self, took: Took, fanout: int, timeout_s: float | None) -> None:
+        self.left: dict[str, bool] = {}
+        self.asked: set[str] = set()
         self._took = took
         self._fanout = fanout
         self._timeout_s = timeout_s
+        self._directory = ""
+        self._waiting: list[tuple[str, Call]] = []
         self._open: dict[int, _Conversation] = {}
+        # Of a call that waits for jobs: on how many hosts it is to be made; none once it is made.
+        self._together: list[str] = []
         self._held = 0
-        self._left: dict[str, bool] = {}
-        self._poll = select.poll()
+        self._poll = select.epoll()
 
     def ask(self, calls: Mapping[str, Call]) -> dict[str, bool]:
         """Ask, and return when each host that can be asked this way has answered, or is too late.
-
-        A call that waits for jobs is made on all hosts or on none, so that none is begun much later than others.
 
         Returns:
             The hosts that are to be asked in another way; with each, whether it may have been asked already.
 
         Raises:
-            BadPlace: The directory of the forwards is not to be trusted.
+            BadCall: A call is too large for one message.
+        """
+        self.begin(calls)
+        while self.busy:
+            self.turn()
+        return self.left
+
+    def begin(self, calls: Mapping[str, Call]) -> None:
+        """Begin to ask.
+
+        A call that waits for jobs is made on all hosts or on none, so that none is begun much later than others.
+
+        Raises:
             BadCall: A call is too large for one message.
         """
         try:
-            directory = masters_directory()
-            check_private(directory)
+            self._directory = masters_directory()
+            check_private(self._directory)
         except RelaunchError:
             # Whoever makes the directory says what is wrong with it.
-            return dict.fromkeys(calls, False)
-        together = any(call.slow for call in calls.values())
-        if together and len(calls) > self._fanout:
-            return dict.fromkeys(calls, False)
-        waiting = list(calls.items())[::-1]
-        self._held = len(calls) if together else 0
-        while waiting or self._open:
-            while waiting and len(self._open) < self._fanout:
-                host, call = waiting.pop()
-                self._begin(directory, host, call, together=together)
-            if together and self._left and self._held >= 0:
-                self._forget()
-                return dict.fromkeys(calls, False)
-            self._turn()
-        return self._left
-
-    def _begin(self, directory: str, host: str, call: Call, *, together: bool) -> None:
-        forward = _connect(forwarded_socket(directory, host))
-        if forward is None:
-            self._left[host] = False
+            self.left = dict.fromkeys(calls, False)
             return
-        made = _Conversation(host, call, forward, at_once=not call.changes and not together)
-        self._open[forward.fileno()] = made
-        self._poll.register(forward, select.POLLIN)
-        self._push(made)
+        if any(call.slow for call in calls.values()):
+            if len(calls) > self._fanout:
+                self.left = dict.fromkeys(calls, False)
+                return
+            self._together, self._held = list(calls), len(calls)
+        self._waiting = list(calls.items())[::-1]
+        self._fill()
 
-    def _turn(self) -> None:
+    @property
+    def busy(self) -> bool:
+        """Whether there is a host that is being asked this way."""
+        return bool(self._waiting or self._open)
+
+    def fileno(self) -> int:
+        """What can be read when there is something to do."""
+        return self._poll.fileno()
+
+    @property
+    def next_s(self) -> float | None:
+        """In how many seconds there is something to do, whatever comes; None is never."""
+        next_at = min(map(self._deadline, self._open.values()), default=0.0)
+        return None if next_at == float("inf") else max(0.0, next_at - monotonic())
+
+    def turn(self) -> None:
         """Wait for what comes next, and take it."""
-        for fd, events in self._poll.poll(self._until_next_ms()):
+        for fd, events in self._poll.poll(self.next_s):
             one = self._open.get(fd)
             if one is None:
                 continue
-            if events & ~select.POLLOUT:
+            if events & ~select.EPOLLOUT:
                 self._hear(one)
-            elif events & select.POLLOUT:
+            elif events & select.EPOLLOUT:
                 self._push(one)
         now = monotonic()
         for one in [one for one in self._open.values() if self._deadline(one) <= now]:
@@ -179,22 +198,41 @@ class Fan:
             if one.proved and self._timeout_s is not None:
                 self._took(one.host, late(one.host, one.call, self._timeout_s))
             else:
-                self._left[one.host] = False
+                self.left[one.host] = False
+        self._fill()
+
+    def _fill(self) -> None:
+        """Begin with as many hosts as may be asked at a time."""
+        while self._waiting and len(self._open) < self._fanout:
+            self._begin(*self._waiting.pop())
+        if self._together and self.left:
+            for one in list(self._open.values()):
+                self._end(one)
+            self.left = dict.fromkeys(self._together, False)
+            self._waiting = []
+
+    def _begin(self, host: str, call: Call) -> None:
+        forward = _connect(forwarded_socket(self._directory, host))
+        if forward is None:
+            self.left[host] = False
+            return
+        made = _Conversation(host, call, forward, at_once=not call.changes and not self._together)
+        if made.at_once:
+            self.asked.add(host)
+        self._open[forward.fileno()] = made
+        self._poll.register(forward, select.EPOLLIN)
+        self._push(made)
 
     def _deadline(self, one: _Conversation) -> float:
         if not one.proved:
             return one.begun_at + min(PROVED_S, self._timeout_s or PROVED_S)
         return float("inf") if self._timeout_s is None else one.begun_at + self._timeout_s
 
-    def _until_next_ms(self) -> int | None:
-        next_at = min(map(self._deadline, self._open.values()), default=0.0)
-        return None if next_at == float("inf") else max(0, int((next_at - monotonic()) * 1000) + _ROUND_MS)
-
     def _push(self, one: _Conversation) -> None:
         if not one.send():
             self._broke(one)
             return
-        self._poll.modify(one.socket, select.POLLIN | (select.POLLOUT if one.unsent else 0))
+        self._poll.modify(one.socket, select.EPOLLIN | (select.EPOLLOUT if one.unsent else 0))
 
     def _hear(self, one: _Conversation) -> None:
         try:
@@ -218,22 +256,23 @@ class Fan:
     def _prove(self, one: _Conversation, reply: dict[str, Any]) -> None:
         if reply.get("error") is not None:
             self._end(one)
-            self._left[one.host] = False
+            self.left[one.host] = False
             return
         one.proved = True
         if one.at_once:
             return
-        if not self._held:
+        if not self._together:
             self._say(one)
             return
         self._held -= 1
         if self._held == 0:
             # All are there.
-            self._held = -1
+            self._together = []
             for each in list(self._open.values()):
                 self._say(each)
 
     def _say(self, one: _Conversation) -> None:
+        self.asked.add(one.host)
         one.unsent += message(one.call)
         self._push(one)
 
@@ -241,7 +280,7 @@ class Fan:
         """Take it that the connection has ended."""
         self._end(one)
         if may_be_repeated(one.call) or not one.proved:
-            self._left[one.host] = one.proved
+            self.left[one.host] = one.proved
         else:
             self._took(one.host, lost(one.call, one.host))
 
@@ -251,10 +290,6 @@ class Fan:
             self._poll.unregister(fd)
             del self._open[fd]
             one.socket.close()
-
-    def _forget(self) -> None:
-        for one in list(self._open.values()):
-            self._end(one)
 
 
 def message(call: Call) -> bytes:
