@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Self
 
-from relaunch.model import Wire
+from relaunch.fields import Wire
 
 TYPE_PREFIX = "io.relaunch."
 

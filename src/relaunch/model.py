@@ -3,164 +3,39 @@
 Knows fields, their units, their bounds and their form on the wire. Refuses to know who keeps, sends or stores them.
 """
 
-import math
-import re
-import signal
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields
-from typing import Any, Self
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Self
 
-from relaunch.errors import BadSignal, BadSpec
+from relaunch.errors import BadSpec
+from relaunch.fields import (
+    Limit,
+    Reader,
+    Wire,
+    a_flag,
+    a_label,
+    a_path,
+    a_signal,
+    a_text,
+    duration_s,
+    environment,
+    fields_of,
+    limit_text,
+    limits,
+    listed,
+    read_fields,
+    signal_name,
+    signal_number,
+    some_time_s,
+    whole,
+    words,
+)
 from relaunch.labels import check_label
+from relaunch.policy import CalendarEntry, KeepAlive, Ready, RestartLimit, SocketSpec, Spacing, plain, sockets_by_name
 
 OUTPUT_BYTES_MAX = 16 * 1024 * 1024
 THROTTLE_S = 10.0
 STOP_TIMEOUT_S = 20.0
-LIMIT_NAMES = frozenset(
-    "as core cpu data fsize memlock msgqueue nice nofile nproc rss rtprio rttime sigpending stack".split()
-)
-_ENV_NAME = re.compile(r"[^=\0]+")
-_BOUND_MAX = 2**63 - 1
-_DURATION_S_MAX = 10 * 365 * 86400.0
-
-Wire = dict[str, Any]
-Limit = tuple[int | None, int | None]
-
-
-_FIELDS: dict[type, tuple[tuple[str, Any], ...]] = {}
-
-
-def _fields(kind: type[Any]) -> tuple[tuple[str, Any], ...]:
-    """Name and default of each field: kept, as dataclasses.fields searches anew at each call."""
-    if kind not in _FIELDS:
-        _FIELDS[kind] = tuple((part.name, part.default) for part in fields(kind))
-    return _FIELDS[kind]
-
-
-def signal_number(name: object) -> int:
-    """The number of a signal given as ``TERM``, ``SIGTERM``, ``15`` or 15.
-
-    Raises:
-        BadSignal: This host knows no such signal.
-    """
-    text = str(name).upper()
-    number = _decimal(text)
-    if number is not None and 0 < number < signal.NSIG:
-        return number
-    known = signal.Signals.__members__.get(text if text.startswith("SIG") else f"SIG{text}")
-    if known is None:
-        text = str(name)[:40]
-        raise BadSignal(f"no signal is called {text!r}; give a name such as TERM or a number below {signal.NSIG}")
-    return int(known)
-
-
-def _decimal(text: str) -> int | None:
-    """The number that plain digits stand for; a length is given that ``int`` takes no exception to."""
-    return int(text) if text.isascii() and text.isdecimal() and len(text) <= len(str(_BOUND_MAX)) else None
-
-
-def signal_name(number: int) -> str:
-    """The name of a signal without ``SIG``; its number where it has no name, as most real-time signals."""
-    try:
-        return signal.Signals(number).name.removeprefix("SIG")
-    except ValueError:
-        return str(number)
-
-
-def _text(value: object) -> str:
-    if not isinstance(value, str) or not value or "\0" in value:
-        raise BadSpec("must be a text that is not empty and holds no NUL")
-    return value
-
-
-def _texts(value: object) -> tuple[str, ...]:
-    if not isinstance(value, list | tuple) or not value:
-        raise BadSpec("must be a list of at least one text")
-    if not all(isinstance(item, str) and "\0" not in item for item in value):
-        raise BadSpec("must hold texts without NUL only")
-    if not value[0]:
-        raise BadSpec("must begin with the name of a program")
-    return tuple(value)
-
-
-def _env(value: object) -> dict[str, str]:
-    if not isinstance(value, Mapping):
-        raise BadSpec("must be an object of texts")
-    for name, content in value.items():
-        if not isinstance(name, str) or not _ENV_NAME.fullmatch(name):
-            raise BadSpec(f"holds the name {name!r}; a name is not empty and has no '=' or NUL")
-        if not isinstance(content, str) or "\0" in content:
-            raise BadSpec(f"{name} must be a text without NUL")
-        if name.startswith("LAUNCH_JOB_"):
-            raise BadSpec(f"{name} is set by the launcher itself; choose another name")
-    return dict(value)
-
-
-def _flag(value: object) -> bool:
-    if not isinstance(value, bool):
-        raise BadSpec("must be true or false")
-    return value
-
-
-def _whole(low: int, high: int) -> Callable[[object], int]:
-    def parse(value: object) -> int:
-        if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-            raise BadSpec(f"must be a whole number from {low} to {high}")
-        return value
-
-    return parse
-
-
-def duration_s(value: object) -> float:
-    """A length of time in seconds.
-
-    Raises:
-        BadSpec: Not a number, negative, infinite or over ten years.
-    """
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= _DURATION_S_MAX:
-        raise BadSpec("must be a number of seconds from 0 to ten years")
-    return float(value)
-
-
-def _signal(value: object) -> str:
-    try:
-        return signal_name(signal_number(value))
-    except BadSignal as error:
-        raise BadSpec(str(error)) from None
-
-
-def _bound(text: str) -> int | None:
-    if text in ("infinity", "unlimited"):
-        return None
-    number = _decimal(text)
-    if number is None or number > _BOUND_MAX:
-        raise BadSpec(f"has {text[:40]!r} where a whole number or 'infinity' belongs")
-    return number
-
-
-def parse_limit(name: str, text: object) -> Limit:
-    """A resource limit, soft and hard, from ``N`` or ``SOFT:HARD``; None is infinity.
-
-    Raises:
-        BadSpec: No such resource, no such value, or a soft limit over the hard one.
-    """
-    if name not in LIMIT_NAMES:
-        raise BadSpec(f"no resource is called {name!r}; there are {', '.join(sorted(LIMIT_NAMES))}")
-    soft, _, hard = str(text).partition(":")
-    limit = _bound(soft), _bound(hard or soft)
-    if (math.inf if limit[0] is None else limit[0]) > (math.inf if limit[1] is None else limit[1]):
-        raise BadSpec(f"{name} has a soft limit over its hard limit: {text}")
-    return limit
-
-
-def _limits(value: object) -> dict[str, Limit]:
-    if not isinstance(value, Mapping):
-        raise BadSpec("must be an object of texts")
-    return {str(name): parse_limit(str(name), text) for name, text in value.items()}
-
-
-def _limit_text(limit: Limit) -> str:
-    return ":".join("infinity" if bound is None else str(bound) for bound in limit)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -177,13 +52,32 @@ class JobSpec:
         stdout: File to append to; a bounded file of the job's own where None.
         stderr: Likewise; the same as ``stdout`` where None.
         keep_alive: Start it again whenever it ends, unless it was stopped.
+        keep_alive_when: Start it again, or first, under conditions.
+        run_at_load: Start it at once, though something else would start it too.
+        launch_only_once: Never start it again by itself.
+        start_interval_s: Start it every so often.
+        start_calendar: Start it at these times.
+        watch_paths: Start it when one of these is changed, made or removed.
+        queue_directories: Start it while one of these holds anything.
+        depends_on: Labels of jobs that have to be ready before it is started.
+        ready: How it shows that it is ready; it is when it is up where None.
         throttle_s: Least time from one start to the next, as launchd's ThrottleInterval.
+        backoff: Waits longer and longer from one end to the next start, where given.
+        restart_limit: When to give up starting it again.
         stop_timeout_s: Grace between ``stop_signal`` and KILL, as launchd's ExitTimeOut; 0 waits for ever.
         stop_signal: First signal of a stop, a name without SIG.
+        abandon_process_group: Leave alone what else is there of its tree when its first process ends; a stop is for
+            that process only.
+        globbing: Expand patterns of file names in ``argv`` at each start.
+        sockets: What it is handed, by name.
+        user: Whom it runs as; only root's launcher may choose.
+        group: Its primary group; that of ``user`` where None.
         umask: File mode creation mask; the launcher's where None.
         nice: Niceness, -20 to 19; the launcher's where None.
+        low_priority_io: Let others read and write first.
         limits: Resource limits by name, (soft, hard), None for infinity.
         output_bytes_max: Bound on the job's own output file.
+        origin: Name of the cluster that it was applied with, None where it was not.
     """
 
     label: str
@@ -195,13 +89,31 @@ class JobSpec:
     stdout: str | None = None
     stderr: str | None = None
     keep_alive: bool = False
+    keep_alive_when: KeepAlive | None = None
+    run_at_load: bool = False
+    launch_only_once: bool = False
+    start_interval_s: float | None = None
+    start_calendar: tuple[CalendarEntry, ...] = ()
+    watch_paths: tuple[str, ...] = ()
+    queue_directories: tuple[str, ...] = ()
+    depends_on: tuple[str, ...] = ()
+    ready: Ready | None = None
     throttle_s: float = THROTTLE_S
+    backoff: Spacing | None = None
+    restart_limit: RestartLimit | None = None
     stop_timeout_s: float = STOP_TIMEOUT_S
     stop_signal: str = "TERM"
+    abandon_process_group: bool = False
+    globbing: bool = False
+    sockets: Mapping[str, tuple[SocketSpec, ...]] = field(default_factory=dict)
+    user: str | None = None
+    group: str | None = None
     umask: int | None = None
     nice: int | None = None
+    low_priority_io: bool = False
     limits: Mapping[str, Limit] = field(default_factory=dict)
     output_bytes_max: int = OUTPUT_BYTES_MAX
+    origin: str | None = None
 
     @property
     def stop_signal_number(self) -> int:
@@ -218,49 +130,71 @@ class JobSpec:
         """
         if not isinstance(wire, Mapping):
             raise BadSpec("a spec must be an object")
-        unknown = sorted(set(wire) - set(_SPEC_FIELDS))
-        if unknown:
-            raise BadSpec(f"a spec has no field {unknown[0]!r}; it has {', '.join(_SPEC_FIELDS)}")
         label = check_label(wire.get("label"))
-        parsed: Wire = {"label": label}
-        for name, value in {"argv": None, **wire}.items():
-            if name == "label" or (value is None and name != "argv"):
-                continue
-            try:
-                parsed[name] = _SPEC_FIELDS[name](value)
-            except BadSpec as error:
-                raise BadSpec(f"{label}: {name}: {error}") from None
-        return cls(**parsed)
+        try:
+            values = read_fields(_READERS, {**wire, "label": None}, "a spec")
+            if "argv" not in values:
+                raise BadSpec("argv: must be a list of at least one text")
+            spec = cls(label=label, **values)
+            spec._check()
+        except BadSpec as error:
+            raise BadSpec(f"{label}: {error}") from None
+        return spec
+
+    def _check(self) -> None:
+        if self.keep_alive and self.keep_alive_when is not None:
+            raise BadSpec("keep_alive_when: means something without keep_alive only")
+        if self.label in self.depends_on:
+            raise BadSpec("depends_on: names the job itself")
 
     def to_wire(self) -> Wire:
         """The spec as it goes on the wire; fields at their default are left out."""
         wire: Wire = {"label": self.label, "argv": list(self.argv)}
-        for name, default in _fields(type(self))[2:]:
+        for name, default in fields_of(type(self))[2:]:
             value = getattr(self, name)
+            if value == default:
+                continue
             if name == "limits":
-                value = {resource: _limit_text(limit) for resource, limit in value.items()}
-            if value not in (None, {}) and value != default:
-                wire[name] = value
+                value = {resource: limit_text(limit) for resource, limit in value.items()}
+            wire[name] = plain(value)
         return wire
 
 
-_SPEC_FIELDS: dict[str, Callable[[object], Any]] = {
-    "label": check_label,
-    "argv": _texts,
-    "program": _text,
-    "env": _env,
-    "cwd": _text,
-    "stdin": _text,
-    "stdout": _text,
-    "stderr": _text,
-    "keep_alive": _flag,
+_READERS: dict[str, Reader] = {
+    "label": a_label,
+    "argv": words,
+    "program": a_text,
+    "env": environment,
+    "cwd": a_text,
+    "stdin": a_text,
+    "stdout": a_text,
+    "stderr": a_text,
+    "keep_alive": a_flag,
+    "keep_alive_when": KeepAlive.from_wire,
+    "run_at_load": a_flag,
+    "launch_only_once": a_flag,
+    "start_interval_s": some_time_s,
+    "start_calendar": listed(CalendarEntry.from_wire),
+    "watch_paths": listed(a_path),
+    "queue_directories": listed(a_path),
+    "depends_on": listed(a_label),
+    "ready": Ready.from_wire,
     "throttle_s": duration_s,
+    "backoff": Spacing.from_wire,
+    "restart_limit": RestartLimit.from_wire,
     "stop_timeout_s": duration_s,
-    "stop_signal": _signal,
-    "umask": _whole(0, 0o777),
-    "nice": _whole(-20, 19),
-    "limits": _limits,
-    "output_bytes_max": _whole(4096, 2**50),
+    "stop_signal": a_signal,
+    "abandon_process_group": a_flag,
+    "globbing": a_flag,
+    "sockets": sockets_by_name,
+    "user": a_text,
+    "group": a_text,
+    "umask": whole(0, 0o777),
+    "nice": whole(-20, 19),
+    "low_priority_io": a_flag,
+    "limits": limits,
+    "output_bytes_max": whole(4096, 2**50),
+    "origin": a_text,
 }
 
 
@@ -308,11 +242,11 @@ class Exit:
     @classmethod
     def from_wire(cls, wire: Wire) -> Self:
         """From its form on the wire."""
-        return cls(**{name: wire.get(name, default) for name, default in _fields(cls)})
+        return cls(**{name: wire.get(name, default) for name, default in fields_of(cls)})
 
     def to_wire(self) -> Wire:
         """As it goes on the wire."""
-        return {name: getattr(self, name) for name, _ in _fields(type(self))}
+        return {name: getattr(self, name) for name, _ in fields_of(type(self))}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -341,14 +275,14 @@ class JobStatus:
     @classmethod
     def from_wire(cls, wire: Wire) -> Self:
         """From its form on the wire."""
-        known = {name: wire[name] for name, _ in _fields(cls) if name in wire}
+        known = {name: wire[name] for name, _ in fields_of(cls) if name in wire}
         known["argv"] = tuple(known["argv"])
         known["exit"] = Exit.from_wire(known["exit"]) if known.get("exit") else None
         return cls(**known)
 
     def to_wire(self) -> Wire:
         """As it goes on the wire."""
-        wire = {name: getattr(self, name) for name, _ in _fields(type(self))}
+        wire = {name: getattr(self, name) for name, _ in fields_of(type(self))}
         wire["exit"] = self.exit.to_wire() if self.exit else None
         return wire
 

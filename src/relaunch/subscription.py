@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 from relaunch.errors import BadCall, BadSpec
+from relaunch.fields import Wire, duration_s
 from relaunch.labels import compile_pattern
-from relaunch.model import Wire, duration_s
 
 DEFAULT_KINDS = ("job.exited", "job.start-failed", "launcher.started", "launcher.restarted", "launcher.lost", "host.*")
 ALL_KINDS = "all"

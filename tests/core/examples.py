@@ -10,7 +10,9 @@ from hypothesis import settings
 from hypothesis import strategies as st
 
 from relaunch.core.supervision import Ask, Backoff, Ending, Finished, Job, Running, Starting, Stopping
-from relaunch.model import LIMIT_NAMES, Exit, JobSpec
+from relaunch.fields import LIMIT_NAMES
+from relaunch.model import Exit, JobSpec
+from relaunch.policy import CalendarEntry, KeepAlive, Ready, RestartLimit, SocketSpec, Spacing
 
 # The same examples at each run, and no failure because a machine was busy.
 repeatable = settings(deadline=None, derandomize=True, max_examples=15, database=None)
@@ -24,6 +26,17 @@ names = texts.filter(bool)
 durations = st.floats(0, 10 * 365 * 86400)
 times = st.floats(0, 4e9)
 bounds = st.one_of(st.none(), st.integers(0, 2**63 - 1))
+some_time = st.floats(0.001, 10 * 365 * 86400)
+paths = names.map(lambda name: f"/{name}")
+
+
+def some_of(kind: type[Any], **parts: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
+    """A part of a spec with any of its fields."""
+    return st.fixed_dictionaries({}, optional=parts).map(lambda found: kind(**found))
+
+
+def several(item: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
+    return st.lists(item, max_size=2, unique=True).map(tuple)
 
 
 def ordered(pair: tuple[int | None, int | None]) -> tuple[int | None, int | None]:
@@ -31,6 +44,33 @@ def ordered(pair: tuple[int | None, int | None]) -> tuple[int | None, int | None
     return low, high
 
 
+readiness = st.one_of(
+    some_of(Ready, timeout_s=some_time, interval_s=some_time, command=st.tuples(names, texts)).filter(
+        lambda it: it.command
+    ),
+    st.builds(Ready, port=st.integers(1, 65535), host=st.none() | names),
+    st.just(Ready(log_line="^listening")),
+    st.just(Ready(notify=True)),
+)
+sockets = st.one_of(
+    st.builds(
+        SocketSpec, kind=st.sampled_from(["stream", "dgram", "seqpacket"]), path=paths, mode=st.integers(0, 0o777)
+    ),
+    st.builds(
+        SocketSpec,
+        kind=st.sampled_from(["stream", "dgram"]),
+        port=st.integers(0, 65535),
+        host=st.none() | names,
+        family=st.sampled_from(["ipv4", "ipv6", None]),
+    ),
+)
+conditions = some_of(
+    KeepAlive,
+    successful_exit=st.booleans(),
+    crashed=st.booleans(),
+    paths=st.dictionaries(paths, st.booleans(), max_size=2),
+    other_jobs=st.dictionaries(labels, st.booleans(), max_size=2),
+)
 env_names = names.filter(lambda name: "=" not in name and not name.startswith("LAUNCH_JOB_"))
 optional_fields: dict[str, st.SearchStrategy[Any]] = {
     "program": names,
@@ -39,8 +79,36 @@ optional_fields: dict[str, st.SearchStrategy[Any]] = {
     "stdin": names,
     "stdout": names,
     "stderr": names,
-    "keep_alive": st.booleans(),
+    "run_at_load": st.booleans(),
+    "launch_only_once": st.booleans(),
+    "start_interval_s": some_time,
+    "start_calendar": several(
+        some_of(
+            CalendarEntry,
+            minute=st.integers(0, 59),
+            hour=st.integers(0, 23),
+            day=st.integers(1, 31),
+            weekday=st.integers(0, 7),
+            month=st.integers(1, 12),
+        )
+    ),
+    "watch_paths": several(paths),
+    "queue_directories": several(paths),
+    "depends_on": several(labels),
+    "ready": readiness,
     "throttle_s": durations,
+    "backoff": some_of(Spacing, initial_s=some_time, max_s=some_time, factor=st.floats(1, 100), jitter=st.floats(0, 1)),
+    "restart_limit": st.builds(RestartLimit, count=st.integers(0, 1000), within_s=some_time),
+    "abandon_process_group": st.booleans(),
+    "globbing": st.booleans(),
+    "sockets": st.dictionaries(
+        st.text(string.ascii_letters, min_size=1, max_size=4),
+        st.lists(sockets, min_size=1, max_size=2, unique=True).map(tuple),
+    ),
+    "user": names,
+    "group": names,
+    "low_priority_io": st.booleans(),
+    "origin": names,
     "stop_timeout_s": durations,
     "stop_signal": st.sampled_from("TERM INT KILL HUP USR1 RTMIN 40".split()),
     "umask": st.integers(0, 0o777),
@@ -50,7 +118,17 @@ optional_fields: dict[str, st.SearchStrategy[Any]] = {
 }
 argvs = st.tuples(names, st.lists(texts, max_size=3)).map(lambda words: (words[0], *words[1]))
 required_fields: dict[str, st.SearchStrategy[Any]] = {"label": labels, "argv": argvs}
-specs = st.fixed_dictionaries(required_fields, optional=optional_fields).map(lambda found: JobSpec(**found))
+kept = st.one_of(
+    st.just({}), st.just({"keep_alive": True}), conditions.map(lambda conditions: {"keep_alive_when": conditions})
+)
+
+
+def _spec(found: dict[str, Any], keeping: dict[str, Any]) -> JobSpec:
+    depends_on = tuple(label for label in found.pop("depends_on", ()) if label != found["label"])
+    return JobSpec(**found, **keeping, depends_on=depends_on)
+
+
+specs = st.builds(_spec, st.fixed_dictionaries(required_fields, optional=optional_fields), kept)
 
 usages = st.none() | st.fixed_dictionaries({"user_s": durations, "system_s": durations, "rss_bytes_max": durations})
 exits = st.builds(

@@ -9,17 +9,8 @@ from hypothesis import strategies as st
 from tests.core.examples import exits, labels, pids, repeatable, specs, times
 
 from relaunch.errors import BadLabel, BadSignal, BadSpec
-from relaunch.model import (
-    Exit,
-    JobSpec,
-    JobStatus,
-    Limit,
-    Outcome,
-    duration_s,
-    parse_limit,
-    signal_name,
-    signal_number,
-)
+from relaunch.fields import Limit, duration_s, parse_limit, signal_name, signal_number
+from relaunch.model import Exit, JobSpec, JobStatus, Outcome
 
 SMALLEST = {"label": "a", "argv": ["true"]}
 
@@ -88,6 +79,36 @@ def test_null_is_the_default() -> None:
         ("limits", {"nofile": "9" * 5000}, "where a whole number"),
         ("limits", {"nofile": "2:1"}, "soft limit over its hard"),
         ("output_bytes_max", 4095, "from 4096"),
+        *[
+            (name, value, "must be a list")
+            for name in ("watch_paths", "depends_on", "start_calendar")
+            for value in ("/", 1)
+        ],
+        ("watch_paths", ["etc"], "an absolute path, and is 'etc'"),
+        ("depends_on", ["-x"], "begins with '-'"),
+        ("depends_on", ["a"], "names the job itself"),
+        ("start_interval_s", 0, "more than 0 seconds"),
+        ("start_calendar", [{"hour": 24}], "hour: must be a whole number from 0 to 23"),
+        ("start_calendar", [{"year": 1}], "a calendar entry has no field 'year'; it has minute, hour"),
+        ("start_calendar", [1], "must be an object"),
+        ("keep_alive_when", {"paths": []}, "paths: must be an object of true and false"),
+        ("keep_alive_when", {"paths": {"x": True}}, "paths: must be an absolute path"),
+        ("keep_alive_when", {"other_jobs": {"x": 1}}, "other_jobs: must be true or false"),
+        ("restart_limit", {"count": 3}, "within_s is missing"),
+        ("restart_limit", {"count": -1, "within_s": 1}, "count: must be a whole number from 0"),
+        ("backoff", {"factor": 0.5}, "factor: must be a number from 1 to 100"),
+        ("ready", {}, "exactly one of"),
+        ("ready", {"port": 1, "notify": True}, "exactly one of"),
+        ("ready", {"notify": True, "host": "h"}, "host means something beside port"),
+        ("ready", {"log_line": "("}, "no regular expression"),
+        ("sockets", [], "an object of lists of sockets"),
+        ("sockets", {"a:b": [{"port": 1}]}, "holds the name 'a:b'"),
+        ("sockets", {"a": []}, "a must hold at least one socket"),
+        ("sockets", {"a": [{}]}, "either a path or a port"),
+        ("sockets", {"a": [{"path": "/x", "host": "h"}]}, "beside port only"),
+        ("sockets", {"a": [{"port": 1, "mode": 1}]}, "beside path only"),
+        ("sockets", {"a": [{"port": 1, "kind": "seqpacket"}]}, "Unix socket only"),
+        ("sockets", {"a": [{"kind": "raw", "port": 1}]}, "must be one of stream, dgram, seqpacket"),
     ],
 )
 def test_a_bad_field_is_refused_by_label_and_name(field: str, value: object, what: str) -> None:
@@ -95,6 +116,11 @@ def test_a_bad_field_is_refused_by_label_and_name(field: str, value: object, wha
         JobSpec.from_wire({**SMALLEST, field: value})
     assert error.value.message.startswith(f"a: {field}: ")
     assert "\n" not in error.value.message
+
+
+def test_conditions_mean_nothing_beside_a_job_that_is_always_kept() -> None:
+    with pytest.raises(BadSpec, match="a: keep_alive_when: means something without keep_alive"):
+        JobSpec.from_wire({**SMALLEST, "keep_alive": True, "keep_alive_when": {"crashed": True}})
 
 
 @pytest.mark.parametrize("wire", [None, [], "a"])
@@ -125,6 +151,8 @@ def test_a_spec_needs_a_label(wire: object) -> None:
         ("unlimited", (None, None)),
         ("infinity:infinity", (None, None)),
         (str(2**63 - 1), (2**63 - 1, 2**63 - 1)),
+        ("5:inherit", (5, "inherit")),
+        ("inherit:5", ("inherit", 5)),
     ],
 )
 def test_a_limit_is_soft_and_hard(text: object, limit: Limit) -> None:

@@ -32,8 +32,9 @@ import pytest
 from relaunch.core import supervision as core
 from relaunch.core.document import from_document, to_document
 from relaunch.core.supervision import Ask, Effect, Event, Job, Record, SignalTree, Spawn
+from relaunch.fields import signal_name, signal_number
 from relaunch.launcher.recovery import from_before_boot
-from relaunch.model import Exit, JobSpec, signal_name, signal_number
+from relaunch.model import Exit, JobSpec
 
 HERE = Path(__file__).parent
 TOLD = ("pid", "why", "restart", "reason", "code", "signal", "message", "expected", "restart_in_s")

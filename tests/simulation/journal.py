@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from relaunch.core.document import from_document
 from relaunch.core.supervision import Event, Job
-from relaunch.model import Wire
+from relaunch.fields import Wire
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ def exit_status(job: dict[str, Any]) -> int:
     """A finished job's code; 128 and its signal's number; 1 where it could not start; 125 where nobody knows."""
     ended = job.get("exit") or {}
     if ended.get("signal"):
-        from relaunch.model import signal_number
+        from relaunch.fields import signal_number
 
         return SIGNALLED + signal_number(ended["signal"])
     if ended.get("code") is not None:

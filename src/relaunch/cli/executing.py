@@ -14,7 +14,7 @@ import signal
 from relaunch.cli.output import encoded, say_if_room
 from relaunch.cli.telling import host_of
 from relaunch.client.quick import encode
-from relaunch.model import signal_name
+from relaunch.fields import signal_name
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

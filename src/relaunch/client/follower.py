@@ -16,7 +16,7 @@ from relaunch.client.follow import AGAIN_S, Place
 from relaunch.core.delivery import Cursor
 from relaunch.errors import NotPermitted, Refused, RelaunchError, TimedOut, Unreachable
 from relaunch.event import Event
-from relaunch.model import Wire
+from relaunch.fields import Wire
 from relaunch.subscription import DEFAULT_KINDS, Filter
 
 

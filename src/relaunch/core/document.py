@@ -7,7 +7,8 @@ from dataclasses import fields
 from typing import Any
 
 from relaunch.core.supervision import Ask, Backoff, Ending, Finished, Job, Running, Starting, State, Stopping
-from relaunch.model import Exit, JobSpec, Wire
+from relaunch.fields import Wire
+from relaunch.model import Exit, JobSpec
 
 _STATES: dict[str, type[State]] = {
     kind.__name__.lower(): kind for kind in (Starting, Running, Stopping, Ending, Backoff, Finished)

@@ -13,7 +13,8 @@ processes, clocks, journals and callers.
 from dataclasses import dataclass, replace
 from typing import Any, Literal, assert_never
 
-from relaunch.model import Exit, JobSpec, Wire
+from relaunch.fields import Wire
+from relaunch.model import Exit, JobSpec
 
 SIGKILL = 9
 # How long the kernel may take to end a tree after KILL before its stop is said to have failed. A process in an

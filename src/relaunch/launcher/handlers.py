@@ -14,6 +14,7 @@ from relaunch import __version__
 from relaunch.core import supervision as core
 from relaunch.core.supervision import Job
 from relaunch.errors import BadCall, BadSpec, NotRunning, Refused, RelaunchError, Survived
+from relaunch.fields import Wire, duration_s, signal_number
 from relaunch.labels import check_label, is_pattern
 from relaunch.launcher.alarm import boottime
 from relaunch.launcher.feed import Feed, Request
@@ -25,7 +26,7 @@ from relaunch.launcher.requests import Requests
 from relaunch.launcher.server import Streaming
 from relaunch.launcher.supervisor import Supervisor, root_of
 from relaunch.launcher.trees import Process, command_of, read_stat, send_signal
-from relaunch.model import JobSpec, JobStatus, Outcome, Wire, duration_s, signal_number
+from relaunch.model import JobSpec, JobStatus, Outcome
 
 # Twice in an answer, and once behind a whole batch of events, it leaves room in a message for the rest.
 SPEC_BYTES_MAX = 1024 * 1024

@@ -25,8 +25,8 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from relaunch.errors import JournalFailed
+from relaunch.fields import Wire
 from relaunch.launcher import journal_file
-from relaunch.model import Wire
 from relaunch.places import size_bytes
 
 EVENTS_MAX = 50_000

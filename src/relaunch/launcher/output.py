@@ -14,8 +14,9 @@ import stat
 import threading
 from collections.abc import AsyncIterator, Callable
 
+from relaunch.fields import Wire
 from relaunch.launcher import kernel
-from relaunch.model import JobSpec, Wire
+from relaunch.model import JobSpec
 from relaunch.places import size_bytes
 
 CHECK_S = 0.25

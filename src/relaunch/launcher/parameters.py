@@ -8,7 +8,7 @@ from string import ascii_letters, digits
 from typing import Any
 
 from relaunch.errors import BadCall, BadSpec
-from relaunch.model import Wire
+from relaunch.fields import Wire
 
 # What SQLite takes for an integer.
 _COUNT_MAX = 2**63 - 1

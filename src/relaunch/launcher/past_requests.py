@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from relaunch.core.document import from_document
 from relaunch.core.supervision import Job
 from relaunch.errors import RelaunchError, from_wire
-from relaunch.model import JobSpec, Wire
+from relaunch.fields import Wire
+from relaunch.model import JobSpec
 
 PAST_MAX = 1_000
 _PREFIX = "request:"

@@ -20,6 +20,7 @@ from relaunch.core.delivery import Cursor, Item
 from relaunch.core.delivery_wire import write_cursor
 from relaunch.core.sender import Dialling, Snapping, Streaming, Terms
 from relaunch.errors import JournalFailed, RelaunchError
+from relaunch.fields import Wire
 from relaunch.launcher import telling
 from relaunch.launcher.dials import Dials
 from relaunch.launcher.failures import Failures
@@ -28,7 +29,6 @@ from relaunch.launcher.outgoing import Outgoing, Speaker
 from relaunch.launcher.recent import Bounds, Recent, choose
 from relaunch.launcher.snapshot import Snapshots
 from relaunch.launcher.turns import Turns
-from relaunch.model import Wire
 from relaunch.subscription import ALL_KINDS, Filter, SubscriptionSpec
 
 READ_MAX = 256

@@ -4,10 +4,10 @@ Refuses to know sockets and framing, as ``handlers`` does.
 """
 
 from relaunch.core.delivery_wire import write_cursor
+from relaunch.fields import Wire
 from relaunch.launcher.parameters import a_count, an_object, take, texts, wall_time
 from relaunch.launcher.server import Unary
 from relaunch.launcher.subscriptions import Subscriptions
-from relaunch.model import Wire
 from relaunch.subscription import SubscriptionSpec
 
 

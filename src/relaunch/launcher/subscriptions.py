@@ -14,6 +14,7 @@ from typing import Any
 from relaunch.core.delivery import Cursor
 from relaunch.core.delivery_wire import read_cursor, write_cursor
 from relaunch.errors import BadCall, JournalFailed, NoSuchSubscription, Refused, RelaunchError, ShuttingDown
+from relaunch.fields import Wire
 from relaunch.launcher.dials import Dials
 from relaunch.launcher.journal import Journal, NewEvent, StoredEvent, Write
 from relaunch.launcher.outgoing import Speaker
@@ -21,7 +22,6 @@ from relaunch.launcher.publisher import Publisher, Supply
 from relaunch.launcher.recent import Recent
 from relaunch.launcher.snapshot import Snapshots
 from relaunch.launcher.turns import Turns
-from relaunch.model import Wire
 from relaunch.subscription import SubscriptionSpec
 from relaunch.transport.address import parse_address
 
