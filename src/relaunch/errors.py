@@ -20,6 +20,7 @@
     │   ├── BadSpec
     │   ├── BadSignal
     │   ├── BadHost
+    │   ├── BadJobFile
     │   └── BadCall
     ├── PartialFailure             4   of many hosts, some failed and others did not
     └── Unreachable                3   nobody answered, or the answer was lost
@@ -148,6 +149,10 @@ class BadSignal(Usage):
 
 class BadHost(Usage):
     """The name is none that a host can have, or ssh or a shell could take it for something else."""
+
+
+class BadJobFile(Usage):
+    """The file is no job file, a key of it is wrong, or others than its owner can change it."""
 
 
 class BadCall(Usage):
