@@ -7,14 +7,16 @@ from __future__ import annotations
 
 from contextlib import aclosing
 
+from relaunch.cli.interrupted import Interrupted
 from relaunch.cli.interruption import run_until_interrupted
 from relaunch.cli.over import ANSWER_S
+from relaunch.cli.progress import Progress
 from relaunch.client.cluster import Cluster
-from relaunch.errors import RelaunchError, Usage
+from relaunch.errors import OutcomeUnknown, RelaunchError, Usage
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from relaunch.cli.over import Over
     from relaunch.client.ssh import HostConnection
@@ -30,8 +32,12 @@ def tell_past(
 
     Returns:
         What failed, by host.
+
+    Raises:
+        Interrupted: A signal came; what was known then has been told.
     """
     failures: dict[str, RelaunchError | None] = {}
+    progress = Progress(over.hosts)
     events: list[tuple[float, int, str, Event]] = []
 
     async def read(host: HostConnection) -> list[Event]:
@@ -41,13 +47,34 @@ def tell_past(
     async def work() -> None:
         async with _cluster(over) as cluster:
             async for host, answer in cluster.each(read):
+                progress.took(host)
                 if isinstance(answer, RelaunchError):
                     failures[host] = answer
                 else:
                     failures[host] = None
                     events.extend((event.at, event.sequence, host, event) for event in answer)
 
-    run_until_interrupted(work())
+    interrupted: Interrupted | None = None
+    progress.begin()
+    try:
+        run_until_interrupted(work())
+    except Interrupted as came:
+        interrupted = came
+        for host in over.hosts:
+            failures.setdefault(host, OutcomeUnknown(f"{host}: interrupted before it answered"))
+    finally:
+        progress.end()
+    _tell_in_order(events, tell)
+    for host in over.hosts:
+        error = failures.get(host)
+        if error is not None:
+            tell(host, error)
+    if interrupted is not None:
+        raise interrupted
+    return failures
+
+
+def _tell_in_order(events: Iterable[tuple[float, int, str, Event]], tell: Tell) -> None:
     # Of one journal, events stand in their order, whatever became of its clock.
     latest: dict[str, float] = {}
     keyed = []
@@ -56,11 +83,6 @@ def tell_past(
         keyed.append((latest[host], host, sequence, event))
     for _, host, _, event in sorted(keyed, key=lambda one: one[:3]):
         tell(host, event)
-    for host in over.hosts:
-        error = failures.get(host)
-        if error is not None:
-            tell(host, error)
-    return failures
 
 
 def follow(over: Over, patterns: Sequence[str], since_at: float | None, count: int | None, tell: Tell) -> None:

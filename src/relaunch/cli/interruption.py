@@ -1,7 +1,4 @@
-"""Work under asyncio that leaves nothing behind when a signal ends it.
-
-Knows which signals end a command, and how a process dies by one. Refuses to know what the work is.
-"""
+"""Work under asyncio that leaves nothing behind when a signal ends it. Refuses to know what the work is."""
 
 import asyncio
 import logging
@@ -10,9 +7,8 @@ import signal
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
+from relaunch.cli.interrupted import ENDING, Interrupted, die
 from relaunch.cli.output import OutputFailed
-
-ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 T = TypeVar("T")
 
@@ -20,7 +16,10 @@ T = TypeVar("T")
 def run_until_interrupted(work: Coroutine[Any, Any, T]) -> T:
     """Run it to its end.
 
-    A signal cancels it, lets it clean up, and then ends the process as it would have; the next does so at once.
+    A signal cancels it and lets it clean up; the next ends the process at once.
+
+    Raises:
+        Interrupted: A signal came.
     """
     came: list[int] = []
     be_quiet()
@@ -30,11 +29,11 @@ def run_until_interrupted(work: Coroutine[Any, Any, T]) -> T:
         return asyncio.run(_cancelled_by_signals(work, came))
     except asyncio.CancelledError:
         if came:
-            _die(came[0])
+            raise Interrupted(came[0]) from None
         raise
     except OutputFailed as error:
         if isinstance(error.__cause__, BrokenPipeError):
-            _die(signal.SIGPIPE)
+            die(signal.SIGPIPE)
         raise
     finally:
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)
@@ -47,11 +46,6 @@ def be_quiet() -> None:
     """
     if os.environ.get("LAUNCH_DEBUG", "0") in ("", "0"):
         logging.getLogger("asyncio").setLevel(logging.CRITICAL)
-
-
-def _die(number: int) -> None:
-    signal.signal(number, signal.SIG_DFL)
-    os.kill(os.getpid(), number)
 
 
 async def _cancelled_by_signals(work: Coroutine[Any, Any, T], came: list[int]) -> T:

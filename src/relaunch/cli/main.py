@@ -10,6 +10,7 @@ import os
 import sys
 
 from relaunch.cli.grammar import HOSTS_VARIABLE
+from relaunch.cli.interrupted import Interrupted, die
 from relaunch.cli.output import OutputFailed, say
 from relaunch.cli.recogniser import recognise
 from relaunch.errors import RelaunchError
@@ -63,6 +64,9 @@ def run(typed: Sequence[str]) -> int:
         return end.code if isinstance(end.code, int) else 0
     except KeyboardInterrupt:
         return 128 + int(_signal.SIGINT)
+    except Interrupted as end:
+        die(end.number)
+        return 128 + end.number
     except RelaunchError as error:
         return _fail(error.message, error.exit_status)
     except OutputFailed as error:

@@ -7,10 +7,12 @@ Refuses to know what is asked and how answers look.
 from __future__ import annotations
 
 import os
+from time import monotonic
 
+from relaunch.cli.interrupted import Interrupted, Interruptible
 from relaunch.cli.over import ANSWER_S
 from relaunch.client.fan import Fan, late, may_be_repeated, message
-from relaunch.errors import OutcomeUnknown, RelaunchError, Unreachable
+from relaunch.errors import OutcomeUnknown, RelaunchError, TimedOut, Unreachable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -21,12 +23,12 @@ if TYPE_CHECKING:
     from relaunch.cli.over import Over
     from relaunch.cli.results import Results
     from relaunch.client.calls import Call
+    from relaunch.client.cluster import Cluster
     from relaunch.client.fan import Took
     from relaunch.client.ssh import HostConnection
 
 FOR_EVER_S = 10 * 365 * 86400.0
-_AGAIN_S, _AGAIN_MAX_S = 0.1, 2.0
-_TRIES = 5
+_LEFT_S = 1.0
 
 
 def calls_of(over: Over, arguments: Arguments, make: Callable[[Arguments], Call]) -> dict[str, Call]:
@@ -50,9 +52,26 @@ def calls_of(over: Over, arguments: Arguments, make: Callable[[Arguments], Call]
 
 
 def request(over: Over, arguments: Arguments, make: Callable[[Arguments], Call], results: Results) -> int:
-    """Ask each host for what the arguments mean there, tell the results, and give the exit status."""
+    """Ask each host for what the arguments mean there, tell the results, and give the exit status.
+
+    Raises:
+        Interrupted: A signal came; what was known then has been told, and of which hosts nothing is.
+    """
     calls = calls_of(over, arguments, make)
-    ask(over, calls, results.took, answer_s=answer_within_s(over, calls))
+    with Interruptible() as interruptible:
+
+        def took(host: str, answer: Any) -> None:
+            interruptible.hold()
+            results.took(host, answer)
+            interruptible.release()
+
+        asking = Asking(over, calls, took, answer_s=answer_within_s(over, calls))
+        results.begin()
+        try:
+            asking.ask()
+        except Interrupted:
+            results.end({host: asking.interrupted(host) for host in over.hosts})
+            raise
     return results.status
 
 
@@ -70,89 +89,130 @@ def answer_within_s(over: Over, calls: Mapping[str, Call]) -> float | None:
     return over.timeout_s or ANSWER_S
 
 
-def ask(over: Over, calls: Mapping[str, Call], took: Took, *, answer_s: float | None) -> None:
-    """Ask each host, and give each one's answer as it comes, an error as a value.
+class Asking:
+    """One call to each host, the quickest way first; both ways at once, so that no host waits for another.
 
     Where an answer is lost, a call that may be repeated is made again.
 
     Args:
         over: How hosts are reached.
         calls: What is asked of each.
-        took: Gets each host's answer.
+        took: Gets each host's answer as it comes, an error as a value.
         answer_s: How long an answer may take; None is as long as it takes.
     """
-    left = Fan(took, over.fanout, answer_s).ask(calls)
-    if left:
-        tries = {host: int(asked) for host, asked in left.items()}
-        _ask_over_ssh(over, {host: calls[host] for host in left}, took, answer_s, tries)
 
+    def __init__(self, over: Over, calls: Mapping[str, Call], took: Took, *, answer_s: float | None) -> None:
+        self._over = over
+        self._calls = calls
+        self._took = took
+        self._answer_s = answer_s
+        self._fan = Fan(took, over.fanout, answer_s)
+        self._tries: dict[str, int] = {}
+        self._begun_at = 0.0
 
-def _ask_over_ssh(
-    over: Over, calls: Mapping[str, Call], took: Took, answer_s: float | None, tries: dict[str, int]
-) -> None:
-    from relaunch.cli.interruption import run_until_interrupted
-    from relaunch.client.cluster import Cluster
-    from relaunch.client.ssh import PROMPTED_S
+    def ask(self) -> None:
+        """Ask, and return when each host has answered or is too late."""
+        self._begun_at = monotonic()
+        self._fan.begin(self._calls)
+        while self._fan.busy and not self._fan.left:
+            self._fan.turn()
+        if self._fan.left:
+            from relaunch.cli.interruption import run_until_interrupted
 
-    async def ask_one(host: HostConnection) -> Any:
-        return await _ask_again(host, calls[host.host], tries)
+            run_until_interrupted(self._go_on_over_ssh())
 
-    async def work() -> None:
+    def interrupted(self, host: str) -> RelaunchError:
+        """What is known of a host that has not answered when a signal comes."""
+        call = self._calls[host]
+        if not self._tries.get(host) and host not in self._fan.asked:
+            return TimedOut(f"{host}: interrupted before it was asked; nothing was done")
+        if call.changes:
+            return OutcomeUnknown(
+                f"{host}: interrupted before it answered: whether it was done is unknown; look with: {_look(host)}"
+            )
+        return OutcomeUnknown(f"{host}: interrupted before it answered")
+
+    async def _go_on_over_ssh(self) -> None:
+        import asyncio
+
+        from relaunch.cli.asking import tasks
+        from relaunch.client.cluster import Cluster
+        from relaunch.client.ssh import PROMPTED_S
+
+        over, fan = self._over, self._fan
         cluster = Cluster(
-            calls,
+            self._calls,
             fanout=over.fanout,
-            timeout_s=(answer_s or FOR_EVER_S) + (PROMPTED_S if over.prompts else 0.0),
+            timeout_s=(self._answer_s or FOR_EVER_S) + (PROMPTED_S if over.prompts else 0.0),
             connect_timeout_s=over.timeout_s,
             prompts=over.prompts,
         )
-        async with cluster:
-            async for host, answer in cluster.each(ask_one):
-                took(host, _worded(host, calls[host], answer, tries[host], answer_s))
+        readable = asyncio.Event()
+        async with cluster, tasks() as asked:
+            asyncio.get_running_loop().add_reader(fan.fileno(), readable.set)
+            try:
+                while True:
+                    left, fan.left = fan.left, {}
+                    for host, was_asked in left.items():
+                        self._tries[host] = int(was_asked)
+                        asked.create_task(self._ask_over_ssh(cluster, host))
+                    if not fan.busy:
+                        break
+                    await _wait(readable, fan.next_s)
+                    fan.turn(waits=False)
+            finally:
+                asyncio.get_running_loop().remove_reader(fan.fileno())
 
-    run_until_interrupted(work())
+    async def _ask_over_ssh(self, cluster: Cluster, host: str) -> None:
+        from relaunch.cli.asking import TRIES, until_answered
+
+        call = self._calls[host]
+        # What changes something is asked for as long as there is time; what does not, not for ever.
+        tries = (None if call.changes else TRIES) if may_be_repeated(call) else 1
+
+        async def ask(connection: HostConnection) -> Any:
+            async def once() -> Any:
+                self._tries[host] += 1
+                return await connection.call(call)
+
+            return await until_answered(connection, once, tries=tries)
+
+        took_s = monotonic() - self._begun_at if self._tries[host] else 0.0
+        left_s = None if self._answer_s is None or not took_s else max(_LEFT_S, round(self._answer_s - took_s))
+        answer = await cluster.ask(host, ask, timeout_s=left_s, waits=call.slow)
+        self._took(host, self._worded(host, answer))
+
+    def _worded(self, host: str, answer: Any) -> Any:
+        """An answer; where it is that nobody knows, in words that say how often it was asked."""
+        call, tries = self._calls[host], self._tries[host]
+        if not isinstance(answer, Unreachable) or not (tries or isinstance(answer, OutcomeUnknown)):
+            return answer
+        if call.changes and may_be_repeated(call):
+            name = call.method.rpartition(".")[2]
+            again = f" {tries} times under one id" if tries > 1 else ""
+            why = answer.message.removeprefix(f"{host}: ").partition("; ")[0]
+            return OutcomeUnknown(
+                f"{host}: {name} was sent{again}, and not answered ({why}): whether it was done is unknown; "
+                f"look with: {_look(host)}"
+            )
+        if isinstance(answer, OutcomeUnknown) and "within" in answer.message and self._answer_s is not None:
+            return late(host, call, self._answer_s)
+        return answer
 
 
-async def _ask_again(host: HostConnection, call: Call, tries: dict[str, int]) -> Any:
+async def _wait(event: Any, timeout_s: float | None) -> None:
     import asyncio
 
-    lost: OutcomeUnknown | None = None
-    attempt = 0
-    while True:
-        attempt += 1
-        try:
-            if lost is not None:
-                await host.reach()
-            tries[host.host] += 1
-            return await host.call(call)
-        except OutcomeUnknown as error:
-            if not may_be_repeated(call):
-                raise
-            lost = error
-        except Unreachable:
-            # Nothing was asked this time. What became of the first time is as unknown as before.
-            if lost is None:
-                raise
-        host.close()
-        if attempt >= _TRIES and not call.changes:
-            raise lost
-        await asyncio.sleep(min(_AGAIN_S * 2 ** min(attempt, 10), _AGAIN_MAX_S))
+    event.clear()
+    try:
+        async with asyncio.timeout(timeout_s):
+            await event.wait()
+    except TimeoutError:
+        return
 
 
-def _worded(host: str, call: Call, answer: Any, tries: int, answer_s: float | None) -> Any:
-    """An answer; where it is that nobody knows, in words that say how often it was asked."""
-    if not isinstance(answer, Unreachable) or not (tries or isinstance(answer, OutcomeUnknown)):
-        return answer
-    if call.changes and may_be_repeated(call):
-        name = call.method.rpartition(".")[2]
-        again = f" {tries} times under one id" if tries > 1 else ""
-        why = answer.message.removeprefix(f"{host}: ").partition("; ")[0]
-        return OutcomeUnknown(
-            f"{host}: {name} was sent{again}, and not answered ({why}): whether it was done is unknown; "
-            f"look with: launch -H {host} list"
-        )
-    if isinstance(answer, OutcomeUnknown) and "within" in answer.message and answer_s is not None:
-        return late(host, call, answer_s)
-    return answer
+def _look(host: str) -> str:
+    return f"launch -H {host} list"
 
 
 def failed(answer: Any) -> bool:

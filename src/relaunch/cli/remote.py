@@ -8,9 +8,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 
+from relaunch.cli.asking import tasks
 from relaunch.cli.interruption import run_until_interrupted
 from relaunch.cli.output import write_bytes
-from relaunch.cli.over import ANSWER_S, Over
+from relaunch.cli.over import ANSWER_S
 from relaunch.client.ssh import HostConnection, connect_host
 from relaunch.client.ssh_serve import serve
 from relaunch.errors import RelaunchError, TimedOut
@@ -20,21 +21,38 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
     from typing import Any
 
+    from relaunch.cli.over import Over
     from relaunch.client.fan import Took
 
 LINE_BYTES_MAX = 64 * 1024
 """A longer line is shown in pieces."""
 
 
-async def each(over: Over, work: Callable[[HostConnection], Awaitable[Any]], took: Took) -> None:
-    """Do something on each host, so many at a time, and give what comes of it, an error as a value."""
+async def each(
+    over: Over, work: Callable[[HostConnection], Awaitable[Any]], took: Took, *, waits: bool = False
+) -> None:
+    """Do something on each host, so many at a time, and give what comes of it, an error as a value.
+
+    Args:
+        over: The hosts.
+        work: What is done; with ``waits``, once there is a connection.
+        took: Gets what came of it.
+        waits: Whether it goes on for long; then only so many are connected to at a time, and one holds up no other.
+    """
     limit = asyncio.Semaphore(over.fanout)
+
+    async def done(host: HostConnection) -> Any:
+        if not waits:
+            async with limit:
+                return await work(host)
+        async with limit:
+            await host.reach()
+        return await work(host)
 
     async def one(name: str) -> None:
         host = connect_host(name, timeout_s=over.timeout_s, prompts=over.prompts)
         try:
-            async with limit:
-                answer: Any = await work(host)
+            answer = await done(host)
         except RelaunchError as error:
             answer = error
         try:
@@ -42,16 +60,9 @@ async def each(over: Over, work: Callable[[HostConnection], Awaitable[Any]], too
         finally:
             await host.aclose()
 
-    failure: BaseException | None = None
-    try:
-        async with asyncio.TaskGroup() as tasks:
-            for name in over.hosts:
-                tasks.create_task(one(name))
-    except BaseExceptionGroup as group:
-        failure = group.exceptions[0]
-    if failure is not None:
-        # Raised here, it keeps the cause that it has.
-        raise failure
+    async with tasks() as group:
+        for name in over.hosts:
+            group.create_task(one(name))
 
 
 def serve_all(over: Over, took: Took, *, replaced: bool) -> None:
@@ -109,9 +120,4 @@ def show_logs(over: Over, labels: Mapping[str, str], lines: int | None, took: To
         finally:
             shown.end(host.host)
 
-    run_until_interrupted(each(all_at_once(over) if follow else over, one, took))
-
-
-def all_at_once(over: Over) -> Over:
-    """As many hosts at a time as there are: one that goes on for long is to hold up no other."""
-    return Over(over.hosts, len(over.hosts), over.timeout_s)
+    run_until_interrupted(each(over, one, took, waits=follow))

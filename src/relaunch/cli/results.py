@@ -1,29 +1,26 @@
 """What many hosts answered: to a person once, what is the same for many in one line; to a program as it comes.
 
-Knows lines, how they are folded, and the exit status of all. Refuses to know what was asked.
+Knows lines, how they are folded, what cannot wait for the end, and the exit status of all. Refuses to know what was
+asked.
 """
 
 from __future__ import annotations
 
-import os
-
-from relaunch.cli.output import STDERR, encoded, say, write
+from relaunch.cli.output import say, write
+from relaunch.cli.progress import Progress
 from relaunch.errors import NoLauncher, PartialFailure, RelaunchError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from typing import Any
 
     from relaunch.cli.over import Over
 
-PROGRESS_AFTER_S = 0.5
-_NAMED_MAX = 3
 # What may stand around a host's name in a message.
 _AROUND = "`'\"(),;:"
 # Where a line names all the hosts that it is about.
 _HOSTS_MARK = "\0"
-_CLEAR = "\r\x1b[K"
 
 
 class Line:
@@ -56,6 +53,9 @@ class Told:
 class Results:
     """Takes each host's answer, and tells of all when the last has come.
 
+    Where a person looks on, on a terminal, what goes wrong is told within a second, and a line says who is waited for;
+    what goes well stays for the end, where it can be folded.
+
     Args:
         over: The hosts.
         tell: What is to be told of an answer that is no error.
@@ -79,18 +79,38 @@ class Results:
         self._as_json = as_json
         self._value = value
         self._answers: dict[str, Any] = {}
-        self._progress = Progress(over.hosts)
+        self._untold: list[str] = []
+        self._told_early: set[str] = set()
+        self._progress = Progress(over.hosts, self._tell_early)
+
+    def begin(self) -> None:
+        """From now on hosts are waited for."""
+        self._progress.begin()
 
     def took(self, host: str, answer: Any) -> None:
         """Take one host's answer, an error as a value."""
         self._answers[host] = answer
         self._progress.took(host)
         if self._as_json:
+            self._progress.hold()
             write(json_line(host, answer, self._value))
+            self._progress.release()
+        else:
+            self._untold.append(host)
         if len(self._answers) == len(self._over.hosts):
             self._progress.end()
             if not self._as_json:
                 self._show_all()
+
+    def end(self, why: Mapping[str, RelaunchError]) -> None:
+        """Take it that no more answers come.
+
+        Args:
+            why: What is to be said of each host that has not answered.
+        """
+        for host in self._over.hosts:
+            if host not in self._answers:
+                self.took(host, why[host])
 
     @property
     def answers(self) -> dict[str, Any]:
@@ -109,7 +129,30 @@ class Results:
         well = {host: one for host, one in self.answers.items() if not isinstance(one, RelaunchError)}
         if self._show is not None and well:
             self._show(well)
-        tell_folded({host: self._told(host, answer).lines for host, answer in self.answers.items()})
+        lines = {host: self._told(host, answer).lines for host, answer in self.answers.items()}
+        tell_folded(
+            {
+                host: [line for line in its if not (line.wrong and host in self._told_early)]
+                for host, its in lines.items()
+            }
+        )
+        if self._told_early:
+            from relaunch.client.nodesets import fold
+
+            wrong = [host for host, its in lines.items() if any(line.wrong for line in its)]
+            say(f"it failed on {len(wrong)} of {len(lines)} hosts: {fold(wrong)}")
+
+    def _tell_early(self) -> None:
+        """Tell what has gone wrong since this was called last."""
+        if self._as_json:
+            return
+        hosts, self._untold = self._untold, []
+        lines = {host: [line for line in self._told(host, self._answers[host]).lines if line.wrong] for host in hosts}
+        wrong = {host: its for host, its in lines.items() if its}
+        if wrong:
+            self._told_early.update(wrong)
+            self._progress.clear()
+            tell_folded(wrong)
 
 
 def status_of_all(statuses: Sequence[int]) -> int:
@@ -159,7 +202,7 @@ def say_failure(host: str, error: RelaunchError) -> None:
     say(f"{host}: {failure_line(host, error).text}".replace(_HOSTS_MARK, host))
 
 
-def tell_folded(lines: dict[str, Sequence[Line]]) -> None:
+def tell_folded(lines: Mapping[str, Sequence[Line]]) -> None:
     """Write lines, those that are the same for many hosts once: what went well first, and what went wrong last."""
     from relaunch.client.nodesets import fold
 
@@ -176,41 +219,3 @@ def tell_folded(lines: dict[str, Sequence[Line]]) -> None:
     write("".join(f"{text}\n" for text in well))
     for text in wrong:
         say(text)
-
-
-class Progress:
-    """A line on the terminal that says who is waited for, once that takes a while."""
-
-    def __init__(self, hosts: Sequence[str]) -> None:
-        self._waiting = dict.fromkeys(hosts)
-        self._count = len(hosts)
-        self._shown = False
-        self._terminal = len(hosts) > 1 and os.isatty(STDERR)
-        self._begun_at = self._now()
-
-    def _now(self) -> float:
-        from time import monotonic
-
-        return monotonic()
-
-    def took(self, host: str) -> None:
-        """A host has answered."""
-        self._waiting.pop(host, None)
-        if not self._terminal or not self._waiting or self._now() - self._begun_at < PROGRESS_AFTER_S:
-            return
-        names = list(self._waiting)
-        named = ", ".join(names[:_NAMED_MAX]) + (" ..." if len(names) > _NAMED_MAX else "")
-        self._put(f"{_CLEAR}{self._count - len(names)} of {self._count} hosts have answered; waiting for {named}")
-        self._shown = True
-
-    def end(self) -> None:
-        """Take the line away."""
-        if self._shown:
-            self._put(_CLEAR)
-            self._shown = False
-
-    def _put(self, text: str) -> None:
-        try:
-            os.write(STDERR, encoded(text))
-        except OSError:
-            self._terminal = False

@@ -10,16 +10,19 @@ import asyncio
 import contextlib
 import signal
 
+from relaunch.cli.asking import until_answered
 from relaunch.cli.interruption import be_quiet
 from relaunch.cli.many import request_id
 from relaunch.cli.output import OutputFailed, say
-from relaunch.cli.remote import Lines, all_at_once, each
+from relaunch.cli.over import ANSWER_S
+from relaunch.cli.remote import Lines, each
 from relaunch.client.calls import send_signal, submit, wait
+from relaunch.client.fan import late
 from relaunch.errors import OutcomeUnknown, RelaunchError, Unreachable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
     from typing import Any
 
     from relaunch.cli.over import Over
@@ -27,9 +30,6 @@ if TYPE_CHECKING:
     from relaunch.client.ssh import HostConnection
 
     Wire = dict[str, Any]
-
-_TRIES = 5
-_AGAIN_S, _AGAIN_MAX_S = 0.2, 3.0
 
 
 class Runs:
@@ -62,13 +62,10 @@ class Runs:
         loop = asyncio.get_running_loop()
         for name in passed_on:
             loop.add_signal_handler(getattr(signal, f"SIG{name}"), self._pass_on, name)
-        # One that runs for long is to hold up no other.
-        await each(all_at_once(self._over), self._one, self._took)
+        await each(self._over, self._one, self._took, waits=True)
 
     async def _one(self, host: HostConnection) -> Wire:
-        await host.reach()
-        call = submit(self._specs[host.host], self._request)
-        label = str((await until_answered(host, lambda: host.call(call)))["label"])
+        label = await self._submit(host)
         self._running[host.host] = host
         for name in self._came:
             self._pass_to(host, name)
@@ -81,6 +78,17 @@ class Runs:
         finally:
             del self._running[host.host]
         return ended
+
+    async def _submit(self, host: HostConnection) -> str:
+        limit_s = self._over.timeout_s or ANSWER_S
+        call = submit(self._specs[host.host], self._request)
+        try:
+            async with asyncio.timeout(limit_s):
+                job = await until_answered(host, lambda: host.call(call), tries=None)
+        except TimeoutError:
+            host.close()
+            raise late(host.host, call, limit_s) from None
+        return str(job["label"])
 
     async def _follow(self, host: HostConnection, label: str) -> None:
         try:
@@ -127,21 +135,3 @@ async def _ended(host: HostConnection, label: str) -> Wire:
         channel.close()
     ended: Wire = job
     return ended
-
-
-async def until_answered(host: HostConnection, ask: Callable[[], Awaitable[Any]]) -> Any:
-    """Ask for what may be asked twice; where the answer is lost, as when a launcher is replaced, ask again."""
-    lost: OutcomeUnknown | None = None
-    for attempt in range(1, _TRIES + 1):
-        try:
-            return await ask()
-        except OutcomeUnknown as error:
-            lost = error
-        except Unreachable:
-            # Nothing was asked this time. What became of the first time is as unknown as before.
-            if lost is None:
-                raise
-        host.close()
-        if attempt < _TRIES:
-            await asyncio.sleep(min(_AGAIN_S * 2**attempt, _AGAIN_MAX_S))
-    raise lost or AssertionError("unreachable")

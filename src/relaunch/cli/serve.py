@@ -56,11 +56,22 @@ def run(arguments: Arguments) -> int:
 
 def run_over(over: Over, arguments: Arguments) -> int:
     """Make sure that a launcher serves on each of many hosts, in the background; one that runs already is well."""
+    from relaunch.cli.interrupted import Interrupted
     from relaunch.cli.remote import serve_all
     from relaunch.cli.results import Results
 
     results = Results(over, _told)
-    serve_all(over, results.took, replaced=arguments["replace"])
+    results.begin()
+    try:
+        serve_all(over, results.took, replaced=arguments["replace"])
+    except Interrupted:
+        results.end(
+            {
+                host: OutcomeUnknown(f"{host}: interrupted; whether a launcher serves there now is unknown")
+                for host in over.hosts
+            }
+        )
+        raise
     return results.status
 
 

@@ -7,7 +7,7 @@ every outage. Refuses to know how a host is reached (``ssh``), and which hosts a
 import asyncio
 import random
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sequence
-from contextlib import aclosing
+from contextlib import AsyncExitStack, aclosing
 from functools import partial
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -79,7 +79,7 @@ class Cluster:
         await asyncio.gather(*(host.aclose() for host in self._hosts.values()))
 
     async def each(
-        self, ask: Callable[[HostConnection], Awaitable[T]], *, timeout_s: float | None = None
+        self, ask: Callable[[HostConnection], Awaitable[T]], *, timeout_s: float | None = None, waits: bool = False
     ) -> AsyncGenerator[tuple[str, T | RelaunchError], None]:
         """Ask every host the same, and yield each one's answer as it comes: ``cluster.each(lambda host: host.list())``.
 
@@ -89,9 +89,14 @@ class Cluster:
         Args:
             ask: What is asked of each connection.
             timeout_s: How long a host may take, if not as long as the cluster's.
+            waits: Whether an answer may take long, as where jobs are waited for; then only so many hosts are connected
+                to at a time, and any number is waited for.
         """
-        limit_s = self._timeout_s if timeout_s is None else timeout_s
-        tasks = [asyncio.create_task(self._answer(host, ask, limit_s)) for host in self._hosts.values()]
+
+        async def answered(name: str) -> tuple[str, T | RelaunchError]:
+            return name, await self.ask(name, ask, timeout_s=timeout_s, waits=waits)
+
+        tasks = [asyncio.create_task(answered(name)) for name in self._hosts]
         try:
             for task in asyncio.as_completed(tasks):
                 yield await task
@@ -100,25 +105,35 @@ class Cluster:
                 one.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _answer(
-        self, host: HostConnection, ask: Callable[[HostConnection], Awaitable[T]], timeout_s: float
-    ) -> tuple[str, T | RelaunchError]:
-        asked = False
-        async with self._limit:
-            limit = asyncio.timeout(timeout_s)
+    async def ask(
+        self,
+        name: str,
+        ask: Callable[[HostConnection], Awaitable[T]],
+        *,
+        timeout_s: float | None = None,
+        waits: bool = False,
+    ) -> T | RelaunchError:
+        """Ask one of the hosts, within the bounds of all of them; see ``each``."""
+        host, asked = self._hosts[name], False
+        limit_s = self._timeout_s if timeout_s is None else timeout_s
+        async with AsyncExitStack() as turn:
+            await turn.enter_async_context(self._limit)
+            limit = asyncio.timeout(limit_s)
             try:
                 async with limit:
                     await host.reach()
                     asked = True
-                    return host.host, await ask(host)
+                    if waits:
+                        await turn.aclose()
+                    return await ask(host)
             except RelaunchError as error:
-                return host.host, error
+                return error
             except TimeoutError:
                 if not limit.expired():
                     raise
                 # Answers come in order: whatever is asked over the same connection would wait behind this one.
                 host.close()
-                return host.host, _late(host.host, timeout_s, asked=asked)
+                return _late(name, limit_s, asked=asked)
 
     async def events(
         self,

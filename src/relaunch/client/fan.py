@@ -103,8 +103,8 @@ class _Conversation:
 class Fan:
     """One request to many hosts.
 
-    ``ask`` does it all. A caller that has other things to wait for calls ``begin``, and then, for as long as it is ``busy``,
-    ``turn`` whenever ``fileno`` can be read or ``next_s`` is over.
+    ``ask`` does it all. A caller that has other things to wait for calls ``begin``, and then, for as long as it is
+    ``busy``, ``turn`` whenever ``fileno`` can be read or ``next_s`` is over.
 
     Args:
         took: Called with each host's answer, an error as a value.
@@ -182,9 +182,9 @@ class Fan:
         next_at = min(map(self._deadline, self._open.values()), default=0.0)
         return None if next_at == float("inf") else max(0.0, next_at - monotonic())
 
-    def turn(self) -> None:
-        """Wait for what comes next, and take it."""
-        for fd, events in self._poll.poll(self.next_s):
+    def turn(self, *, waits: bool = True) -> None:
+        """Take what has come; wait for it before, unless told otherwise."""
+        for fd, events in self._poll.poll(self.next_s if waits else 0):
             one = self._open.get(fd)
             if one is None:
                 continue
