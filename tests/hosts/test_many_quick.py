@@ -19,8 +19,9 @@ from tests.hosts.commanding import Client
 from tests.hosts.conftest import ConnectSsh
 from tests.system.launcher_host import LAUNCH
 
+from relaunch import __version__
 from relaunch.client.calls import Call, list_jobs, stop, submit, wait
-from relaunch.client.fan import Fan, message
+from relaunch.client.fan import PROVED_S, Fan, message
 from relaunch.client.forwards import masters_directory, stem_of
 from relaunch.errors import BadCall, OutcomeUnknown, ProtocolBroken, RelaunchError
 
@@ -97,6 +98,10 @@ class Far:
         self._listener = socket.socket(socket.AF_UNIX)
         self._listener.bind(str(path))
         self._listener.listen()
+        # Without its master, a forward is cleared away.
+        self._master = socket.socket(socket.AF_UNIX)
+        self._master.bind(str(path.with_suffix(".control")))
+        self._master.listen()
         self._thread = threading.Thread(target=self._serve, daemon=True)
         self._thread.start()
 
@@ -123,7 +128,9 @@ class Far:
     def close(self) -> None:
         self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
+        self._master.close()
         self._path.unlink()
+        self._path.with_suffix(".control").unlink()
 
 
 def answer(parameters: dict[str, Any]) -> bytes:
@@ -149,9 +156,19 @@ def far_ends(scripts: dict[str, Callable[[dict[str, Any]], bytes | None]]) -> It
             end.close()
 
 
+def nonsense(_message: dict[str, Any]) -> bytes:
+    return b"nonsense\0"
+
+
+def of_another_version(message: dict[str, Any]) -> bytes:
+    return (
+        answer({"vendor": "relaunch", "version": "0.99.0"}) if message["method"].endswith("GetInfo") else well(message)
+    )
+
+
 def well(message: dict[str, Any]) -> bytes:
     if message["method"].endswith("GetInfo"):
-        return answer({"vendor": "relaunch"})
+        return answer({"vendor": "relaunch", "version": __version__})
     return answer({"jobs": [], "outcomes": [], "job": {"label": "x"}})
 
 
@@ -211,6 +228,35 @@ def test_what_waits_for_jobs_is_asked_of_all_or_of_none(directory: None) -> None
         assert fan(wait(["x"]), ["a", "nobody"]) == ({}, ["a", "nobody"])
         assert fan(stop(["x"]), ["a", "b"], fanout=1) == ({}, ["a", "b"])
         assert not {"Stop", "Wait"} & {name for end in ends.values() for name in end.heard}
+
+
+@pytest.mark.parametrize("script", [nonsense, of_another_version, lambda _: answer({})])
+def test_whoever_is_not_what_it_should_be_is_left_and_holds_up_no_other(
+    directory: None, script: Callable[[dict[str, Any]], bytes]
+) -> None:
+    """[R6] [R28] Nothing was asked of it that changes anything; of the others all or none is."""
+    with far_ends({"a": well, "b": script, "c": well}) as ends:
+        assert fan(list_jobs(), ["a", "b", "c"]) == ({"a": [], "c": []}, ["b"])
+        assert fan(submit({"label": "x"}, "id1"), ["b"]) == ({}, ["b"])
+        began = time.monotonic()
+        assert fan(stop(["x"]), ["a", "b", "c"]) == ({}, ["a", "b", "c"])
+        assert time.monotonic() - began < PROVED_S
+        assert not {"Submit", "Stop"} & {name for end in ends.values() for name in end.heard}
+
+
+def test_who_breaks_off_before_all_are_there_was_asked_nothing(directory: None) -> None:
+    """[R6] [W7] It is not said to be unknown what became of a call that was not made."""
+
+    def breaks_off(message: dict[str, Any]) -> bytes:
+        return well(message) + b'{"parameters":{}}\0'
+
+    def slow(message: dict[str, Any]) -> bytes:
+        time.sleep(0.1)
+        return well(message)
+
+    with far_ends({"a": breaks_off, "b": slow}) as ends:
+        assert fan(stop(["x"]), ["a", "b"]) == ({}, ["a", "b"])
+        assert "Stop" not in ends["a"].heard + ends["b"].heard
 
 
 def test_an_answer_that_is_lost_is_unknown_or_asked_for_again(directory: None) -> None:

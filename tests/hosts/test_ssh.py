@@ -326,20 +326,27 @@ def test_when_sshd_is_killed_the_next_request_makes_a_new_connection(network: Ss
     drive(work())
 
 
-def test_when_the_master_is_killed_the_next_request_makes_another(network: SshNetwork) -> None:
+@pytest.mark.parametrize("forwards", [True, False], ids=["forward", "bridge"])
+def test_when_the_master_is_killed_or_stuck_the_next_request_makes_another(
+    connect_ssh: ConnectSsh, *, forwards: bool
+) -> None:
     """[R5]"""
-    host = network.ssh_hosts[0]
+    network = connect_ssh(Sshd(forwards=forwards))
+    (host,) = network.ssh_hosts
+    host.serve()
 
     async def work() -> None:
         for number in (signal.SIGKILL, signal.SIGSTOP):
             await settled(host)
             (before,) = network.masters()
             os.kill(before, number)
+            began = time.monotonic()
             await settled(host)
+            assert time.monotonic() - began < NOTICED_S
             (after,) = network.masters()
             assert after != before
             assert not alive(before)
-            assert len(list(network.directory.glob("*.sock"))) == 1
+            assert len(list(network.directory.glob("*.sock"))) == forwards
 
     drive(work())
 

@@ -1,17 +1,23 @@
 """Each way to fail to reach a host over ssh: its own error, one line that names the host, in time."""
 
 import asyncio
+import socket
+import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from tests.hosts.commanding import Client
 from tests.hosts.conftest import ConnectSsh
 from tests.hosts.sshd import Sshd, SshNetwork, make_key
 from tests.hosts.test_ssh import drive, settled
 
-from relaunch.client.masters import connections
+from relaunch import __version__
+from relaunch.client.masters import Master, Record, connections
 from relaunch.client.ssh import connect_host
 from relaunch.client.ssh_command import check_host
+from relaunch.client.versions import compatible
 from relaunch.errors import (
     BadHost,
     HostKeyRefused,
@@ -123,10 +129,84 @@ def test_an_older_launch_that_knows_no_bridge(connect_ssh: ConnectSsh) -> None:
 
 
 def test_another_launch_that_cannot_be_talked_to(connect_ssh: ConnectSsh) -> None:
-    """[R3]"""
-    script = 'printf \'{"relaunch":"9.0.0","host":"host1","socket":"/x"}\\0\'; exec cat'
+    """[R3] [R28]"""
+    script = 'printf \'{"relaunch":"0.99.1","host":"host1","socket":"/x"}\\0\'; exec cat'
     connect_ssh(Sshd(launch=script))
-    fails("host1", OtherVersion, "9.0.0")
+    fails("host1", OtherVersion, "0.99.1", __version__, "install")
+
+
+JOINS_ANOTHER = r"""exec python3 -c '
+import os, socket
+path = os.environ["XDG_RUNTIME_DIR"] + "/other.sock"
+print("{\"relaunch\":\"VERSION\",\"host\":\"x\",\"socket\":\"" + path + "\"}", end="\0", flush=True)
+launcher = socket.socket(socket.AF_UNIX)
+launcher.connect(path)
+launcher.sendall(os.read(0, 9999))
+os.write(1, launcher.recv(9999))
+os.read(0, 9999)
+'"""
+
+
+def test_a_launcher_of_another_version_is_asked_nothing_over_either_way(connect_ssh: ConnectSsh) -> None:
+    """[R3] [R28] As one that runs on while another version has been installed."""
+    network = connect_ssh(Sshd(launch=JOINS_ANOTHER.replace("VERSION", __version__)))
+    (host,) = network.ssh_hosts
+    (host.place / "run").mkdir(mode=0o700, exist_ok=True)
+    there = str(host.place / "run" / "other.sock")
+    words = ("launcher has version 0.99.2", __version__, "ssh host1 launch serve --replace")
+    heard = []
+
+    def play(listener: socket.socket) -> None:
+        with suppress(OSError):
+            while True:
+                peer, _ = listener.accept()
+                with peer, suppress(OSError):
+                    peer.settimeout(IN_TIME_S)
+                    heard.append(peer.recv(9999))
+                    peer.sendall(b'{"parameters":{"version":"0.99.2"}}\0')
+                    heard.append(peer.recv(9999))
+
+    async def forward() -> None:
+        master = Master.of(host.name)
+        path, pid = await master.forward(there), await master.pid()
+        assert path
+        assert pid
+        master.write(Record(host=host.name, pid=pid, how="forward", path=path))
+
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(there)
+        listener.listen()
+        player = threading.Thread(target=play, args=(listener,))
+        player.start()
+        fails("host1", OtherVersion, *words)
+        drive(forward())
+        fails("host1", OtherVersion, *words)
+        said = Client(network, "host1").over("submit", "-l", "p1", "--", "true", status=3)
+        assert all(word in said for word in words)
+        listener.shutdown(socket.SHUT_RDWR)
+        player.join()
+    assert len(heard) >= 6
+    assert all(b"GetInfo" in one for one in heard if one)
+
+
+@pytest.mark.parametrize(
+    ("version", "ours", "understood"),
+    [
+        ("0.1.0", "0.1.9", True),
+        ("0.1", "0.1.9", True),
+        ("0.2.0", "0.1.0", False),
+        ("1.0.0", "0.1.0", False),
+        ("1.0.0", "1.9.3", True),
+        ("2.0.0", "1.0.0", False),
+        ("10.0", "1.0", False),
+        ("", "0.1.0", False),
+        (None, "0.1.0", False),
+        (7, "0.1.0", False),
+    ],
+)
+def test_which_versions_understand_one_another(version: object, ours: str, *, understood: bool) -> None:
+    """[R28]"""
+    assert compatible(version, ours) is understood
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from relaunch.client.masters import Master
 from relaunch.client.ssh import connect_host
 from relaunch.client.ssh_bridge import Bridge, EndedSilently
 from relaunch.client.ssh_failures import failure
+from relaunch.client.versions import compatible
 from relaunch.errors import (
     HostKeyRefused,
     HostUnreachable,
@@ -50,7 +51,7 @@ async def diagnose(host: str, port: str | None, kinds: list[str], *, timeout_s: 
         return _unreached(error, host)
     way = _reached(greeting)
     if any(one.level == "fail" for one in way):
-        await bridge.kill()
+        await bridge.kill(with_children=True)
         return way
     try:
         async with asyncio.timeout(ANSWER_S):
@@ -59,7 +60,7 @@ async def diagnose(host: str, port: str | None, kinds: list[str], *, timeout_s: 
         text = _without(host, str(error)) or f"no answer within {ANSWER_S:g} seconds"
         return [*way, fail("launch", f"doctor did not answer there: {text}", _look(host))]
     finally:
-        await bridge.kill()
+        await bridge.kill(with_children=True)
     way += found
     runs = any(one.check == "launcher" and one.data for one in way)
     way.append(await _forward(host, timeout_s) if runs else warn("forward", "not known while no launcher runs there"))
@@ -73,7 +74,7 @@ async def _start(host: str, timeout_s: float) -> tuple[Bridge, dict[str, Any]]:
     except EndedSilently as ended:
         raise failure(host, ended.status, ended.said, prompts=False) from None
     except BaseException:
-        await bridge.kill()
+        await bridge.kill(with_children=True)
         raise
     return bridge, greeting
 
@@ -103,7 +104,7 @@ def _reached(greeting: dict[str, Any]) -> list[Finding]:
     if version == __version__:
         return [*way, ok("launch", f"version {version}", **data)]
     text = f"its version is {version}, and this one {__version__}"
-    if version.partition(".")[0] == __version__.partition(".")[0]:
+    if compatible(version):
         return [*way, warn("launch", text, "install the same version everywhere", **data)]
     return [*way, fail("launch", text, "install this version there", **data)]
 

@@ -13,7 +13,9 @@ from time import monotonic
 
 from relaunch.client.endpoint import check_peer, lost
 from relaunch.client.forwards import forwarded_socket, masters_directory
+from relaunch.client.leftovers import sweep
 from relaunch.client.quick import ANSWER_BYTES_MAX, MESSAGE_BYTES_MAX, decode, encode
+from relaunch.client.versions import compatible
 from relaunch.errors import BadCall, OutcomeUnknown, ProtocolBroken, RelaunchError
 from relaunch.places import check_private
 
@@ -69,11 +71,11 @@ class _Conversation:
             return False
         return True
 
-    def receive(self) -> list[dict[str, Any]] | None:
-        """The replies that are complete now; None where there will be no more.
+    def receive(self) -> list[bytes] | None:
+        """The replies that are complete now, each for ``reply`` to read; None where there will be no more.
 
         Raises:
-            ProtocolBroken: These are no replies.
+            ProtocolBroken: One is too long.
         """
         try:
             data = self.socket.recv(_RECEIVE_BYTES)
@@ -91,13 +93,21 @@ class _Conversation:
             return []
         *heads, rest = b"".join(self.parts).split(b"\0")
         self.parts, self.size = [rest], len(rest)
+        return heads
+
+    def reply(self, data: bytes) -> dict[str, Any]:
+        """A reply, read.
+
+        Raises:
+            ProtocolBroken: It is none.
+        """
         try:
-            replies = [decode(head.decode("utf-8")) for head in heads]
+            reply = decode(data.decode("utf-8"))
         except (ValueError, RecursionError) as error:
             raise ProtocolBroken(f"{self.host}: the launcher sent what is not JSON: {error}") from None
-        if not all(isinstance(reply, dict) for reply in replies):
+        if not isinstance(reply, dict):
             raise ProtocolBroken(f"{self.host}: the launcher sent what is not a JSON object")
-        return replies
+        return reply
 
 
 class Fan:
@@ -155,6 +165,7 @@ class Fan:
         try:
             self._directory = masters_directory()
             check_private(self._directory)
+            sweep(self._directory)
         except RelaunchError:
             # Whoever makes the directory says what is wrong with it.
             self.left = dict.fromkeys(calls, False)
@@ -236,13 +247,15 @@ class Fan:
 
     def _hear(self, one: _Conversation) -> None:
         try:
-            replies = one.receive()
-            if replies is None:
+            heads = one.receive()
+            if heads is None:
                 self._broke(one)
                 return
-            for reply in replies:
+            for reply in map(one.reply, heads):
                 if not one.proved:
                     self._prove(one, reply)
+                elif one.host not in self.asked:
+                    raise ProtocolBroken(f"{one.host}: the launcher answered what nobody asked")
                 else:
                     answer = one.call.read(reply)
                     self._end(one)
@@ -251,10 +264,15 @@ class Fan:
                     return
         except RelaunchError as error:
             self._end(one)
-            self._took(one.host, error)
+            if one.proved and one.host in self.asked:
+                self._took(one.host, error)
+            else:
+                # Whatever that is, somebody has to look who knows what to do; nobody waits for it.
+                self.left[one.host] = False
 
     def _prove(self, one: _Conversation, reply: dict[str, Any]) -> None:
-        if reply.get("error") is not None:
+        who = reply.get("parameters")
+        if reply.get("error") is not None or not isinstance(who, dict) or not compatible(who.get("version")):
             self._end(one)
             self.left[one.host] = False
             return
@@ -279,8 +297,9 @@ class Fan:
     def _broke(self, one: _Conversation) -> None:
         """Take it that the connection has ended."""
         self._end(one)
-        if may_be_repeated(one.call) or not one.proved:
-            self.left[one.host] = one.proved
+        asked = one.proved and one.host in self.asked
+        if may_be_repeated(one.call) or not asked:
+            self.left[one.host] = asked
         else:
             self._took(one.host, lost(one.call, one.host))
 

@@ -1,17 +1,15 @@
 """The masters: ssh connections that stay in the background, at most one for each host, and what is known of each.
 
-Knows the directory where their sockets are, who may make one, how a socket is forwarded through one, how it is ended.
-A file beside a master's control socket says what it is good for, so that the next process finds it ready. Refuses to
-know how a master is made and what is asked over it.
+Knows the directory where their sockets are, how a socket is forwarded through one, how it is ended. A file beside a
+master's control socket says what it is good for, so that the next process finds it ready. Refuses to know how a master
+is made, what is asked over it, and how its files are cleared up (``leftovers``).
 """
 
 import asyncio
-import fcntl
 import glob
 import json
 import os
 import signal
-import socket
 import time
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -20,6 +18,7 @@ from typing import Literal, Self
 
 from relaunch.client import mux
 from relaunch.client.forwards import masters_directory, stem_of
+from relaunch.client.leftovers import CONTROL, Turn, clean, clean_in_turn, remove, somebody_listens, take_turn
 from relaunch.errors import BadPlace, HostUnreachable
 from relaunch.places import SOCKET_PATH_BYTES_MAX, make_private
 
@@ -29,10 +28,8 @@ How = Literal["forward", "bridge"]
 _CONTROL_SUFFIX_BYTES = 17
 _ORDER_S = 3.0
 AGAIN_S = 30.0
-SWEEP_S = 60.0
 _EXIT_S = 1.0
 _LOOK_S = 0.01
-_TURN_SUFFIX = ".turn"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,19 +74,6 @@ class OpenConnection:
     how: How | None
 
 
-class Turn:
-    """The right to make a host's master, until given back. It ends with the process that has it."""
-
-    def __init__(self, fd: int) -> None:
-        self._fd = fd
-
-    def give_back(self) -> None:
-        """Let the next one have it."""
-        if self._fd >= 0:
-            os.close(self._fd)
-            self._fd = -1
-
-
 class Master:
     """One host's master, as far as files tell; whether it is there or not.
 
@@ -101,7 +85,7 @@ class Master:
     def __init__(self, host: str, stem: str) -> None:
         self.host = host
         self._stem = stem
-        self.control = f"{stem}.control"
+        self.control = f"{stem}.{CONTROL}"
 
     @classmethod
     def of(cls, host: str) -> Self:
@@ -119,19 +103,12 @@ class Master:
         return master
 
     def take_turn(self) -> Turn | None:
-        """Be the one that makes the master; None while somebody else is."""
-        path = self._stem + _TURN_SUFFIX
-        while True:
-            fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-            try:
-                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                if _is_same(fd, path):
-                    return Turn(fd)
-            except OSError:
-                os.close(fd)
-                return None
-            # Somebody has removed it between these two calls: the next one finds another file.
-            os.close(fd)
+        """Be the one who may make it and end it; None while somebody else is.
+
+        Raises:
+            BadPlace: The file for that cannot be made.
+        """
+        return take_turn(self._stem)
 
     def read(self) -> Record | None:
         """What is known of it; None where nothing is."""
@@ -141,14 +118,23 @@ class Master:
             return None
 
     def write(self, record: Record) -> None:
-        """Put down what is known, all of it at once."""
-        unfinished = f"{self._stem}.{os.urandom(4).hex()}.new"
-        Path(unfinished).write_text(json.dumps(asdict(record)), "utf-8")
-        Path(unfinished).replace(f"{self._stem}.json")
+        """Put down what is known, all at once, by whoever has the turn. Where that cannot be, nothing is known."""
+        path, unfinished = f"{self._stem}.json", f"{self._stem}.new"
+        try:
+            Path(unfinished).write_text(json.dumps(asdict(record)), "utf-8")
+            Path(unfinished).replace(path)
+        except OSError:
+            remove(path)
+            with suppress(OSError):
+                remove(unfinished)
 
     def alive(self) -> bool:
-        """Whether a process listens on its control socket."""
-        return _somebody_listens(self.control)
+        """Whether a process listens on its control socket. It may be stuck; that is what ``answers`` is for."""
+        return somebody_listens(self.control)
+
+    async def answers(self) -> bool:
+        """Whether it is there and does what it is told."""
+        return self.alive() and await self.pid() is not None
 
     async def pid(self) -> int | None:
         """The master's process, by its own word."""
@@ -170,12 +156,22 @@ class Master:
         await mux.cancel(self.control, path, remote, _ORDER_S)
         remove(path)
 
+    async def cancel_others(self, path: str, remote: str) -> None:
+        """Take back every forward but one, as another process may have left that was killed."""
+        for other in glob.glob(f"{glob.escape(self._stem)}.*.sock"):
+            if other != path:
+                await self.cancel(other, remote)
+
     async def end(self) -> None:
-        """End the master and all connections over it, and remove its files. Without one, remove the files."""
+        """End the master and all connections over it, by whoever has its turn, and remove its files but the turn's."""
+        await self.stop()
+        self.clean()
+
+    async def stop(self) -> None:
+        """End the master and all connections over it; its files may stay."""
         if self.alive() and not (await mux.terminate(self.control, _EXIT_S) and await self._ended()):
             self._kill()
             await self._ended()
-        self.clean()
 
     async def _ended(self) -> bool:
         give_up_at = time.monotonic() + _EXIT_S
@@ -193,11 +189,13 @@ class Master:
                 if Path(f"/proc/{entry}/cmdline").read_bytes().startswith(title):
                     os.kill(int(entry), signal.SIGKILL)
 
-    def clean(self, *, but_turn: bool = False) -> None:
-        """Remove its files; where it is about to be made anew, all but the one that says whose turn it is."""
-        for path in glob.glob(f"{glob.escape(self._stem)}.*"):
-            if not (but_turn and path.endswith(_TURN_SUFFIX)):
-                remove(path)
+    def clean(self) -> None:
+        """Remove its files but the turn's, by whoever has that."""
+        clean(self._stem)
+
+    def clean_in_turn(self) -> None:
+        """Remove all that is left of it, unless it is there or somebody is about to make it anew."""
+        clean_in_turn(self._stem)
 
 
 def connections() -> list[OpenConnection]:
@@ -205,7 +203,7 @@ def connections() -> list[OpenConnection]:
     found = []
     for master in _masters():
         if not master.alive():
-            _clean_in_turn(master)
+            master.clean_in_turn()
             continue
         record = master.read() or Record(host=master.host)
         age_s = max(0.0, time.time() - _made_at(master.control))
@@ -221,8 +219,21 @@ async def close_all() -> list[str]:
     """
     masters = _masters()
     connected = sorted(master.host for master in masters if master.alive())
-    await asyncio.gather(*(master.end() for master in masters))
+    await asyncio.gather(*map(_close, masters))
     return connected
+
+
+async def _close(master: Master) -> None:
+    turn = master.take_turn()
+    if turn is None:
+        # Somebody is about to use it, and removes what is of no more use.
+        await master.stop()
+        return
+    try:
+        await master.end()
+        turn.end()
+    finally:
+        turn.give_back()
 
 
 def _masters() -> list[Master]:
@@ -238,33 +249,6 @@ def _masters() -> list[Master]:
     return found
 
 
-def sweep() -> None:
-    """Remove what masters that have ended have left; now and then only, however often it is asked."""
-    with suppress(OSError, BadPlace):
-        mark = f"{masters_directory()}.swept"
-        if 0 <= time.time() - _changed_at(mark) < SWEEP_S:
-            return
-        Path(mark).touch()
-        for master in _masters():
-            if not master.alive():
-                _clean_in_turn(master)
-
-
-def _is_same(fd: int, path: str) -> bool:
-    """Whether an open file is the one of that name."""
-    try:
-        return os.path.samestat(os.fstat(fd), os.stat(path))
-    except FileNotFoundError:
-        return False
-
-
-def _changed_at(path: str) -> float:
-    try:
-        return os.stat(path).st_mtime
-    except OSError:
-        return 0.0
-
-
 def _made_at(path: str) -> float:
     try:
         return os.stat(path).st_ctime
@@ -272,31 +256,7 @@ def _made_at(path: str) -> float:
         return time.time()
 
 
-def remove(path: str) -> None:
-    """Remove a file, if it is there."""
-    with suppress(FileNotFoundError):
-        os.unlink(path)
-
-
-def _clean_in_turn(master: Master) -> None:
-    """Remove what is left of a master, unless somebody is about to make it anew."""
-    turn = master.take_turn()
-    if turn is not None:
-        master.clean()
-        turn.give_back()
-
-
-def _somebody_listens(path: str) -> bool:
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK) as probe:
-        try:
-            probe.connect(path)
-        except BlockingIOError:
-            return True
-        except OSError:
-            return False
-        return True
-
-
 def no_ssh(error: OSError, host: str) -> HostUnreachable:
     """The error for an ssh that cannot be run."""
-    return HostUnreachable(f"{host and host + ': '}ssh cannot be run: {error.strerror}; install the OpenSSH client")
+    advice = "; install the OpenSSH client" if isinstance(error, FileNotFoundError) else ""
+    return HostUnreachable(f"{host and host + ': '}ssh cannot be run: {error.strerror}{advice}")

@@ -6,6 +6,7 @@ answer, or not as it should, counts as one that did not do it.
 """
 
 import asyncio
+import socket
 import struct
 from contextlib import suppress
 
@@ -19,6 +20,7 @@ _REQUEST = 1
 _HUNG_UP: tuple[int, ...] = ()
 _PACKET_BYTES_MAX = 256 * 1024
 _NUMBER = struct.Struct(">I")
+_AGAIN_S = 0.02
 
 
 async def pid(control: str, timeout_s: float) -> int | None:
@@ -56,7 +58,7 @@ async def _order(control: str, timeout_s: float, kind: int, *fields: int | str) 
     """The numbers that the answer to an order begins with; None where there is no answer, none where it hung up."""
     with suppress(OSError, EOFError, ValueError, struct.error):
         async with asyncio.timeout(timeout_s):
-            reader, writer = await asyncio.open_unix_connection(control)
+            reader, writer = await _connected(control)
             try:
                 writer.write(_packet(_HELLO, _VERSION) + _packet(kind, _REQUEST, *fields))
                 if (await _receive(reader))[:2] != (_HELLO, _VERSION):
@@ -68,6 +70,21 @@ async def _order(control: str, timeout_s: float, kind: int, *fields: int | str) 
             finally:
                 writer.close()
     return None
+
+
+async def _connected(control: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    made = socket.socket(socket.AF_UNIX)
+    try:
+        made.setblocking(False)
+        while True:
+            # Not asyncio's way, which takes a socket for connected that was turned away because many wait before it.
+            with suppress(BlockingIOError):
+                made.connect(control)
+                return await asyncio.open_unix_connection(sock=made)
+            await asyncio.sleep(_AGAIN_S)
+    except BaseException:
+        made.close()
+        raise
 
 
 async def _receive(reader: asyncio.StreamReader) -> tuple[int, ...]:

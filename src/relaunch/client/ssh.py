@@ -16,10 +16,13 @@ from relaunch.client import ssh_command
 from relaunch.client.calls import Call
 from relaunch.client.channel import Channel
 from relaunch.client.connection import Connection
-from relaunch.client.masters import How, Master, Record, Turn, sweep
+from relaunch.client.forwards import masters_directory
+from relaunch.client.leftovers import Turn, remove, sweep
+from relaunch.client.masters import How, Master, Record
 from relaunch.client.ssh_bridge import Bridge, EndedSilently
 from relaunch.client.ssh_command import check_host
 from relaunch.client.ssh_failures import failure, worth_another_try
+from relaunch.client.versions import check_launcher, compatible
 from relaunch.errors import (
     NoLauncher,
     OtherVersion,
@@ -34,8 +37,9 @@ TIMEOUT_S = 10.0
 PROMPTED_S = 120.0
 """How long connecting may take where a person may have to type something."""
 
-# A launcher that is being replaced answers well within this.
-_FORWARD_S = 4.0
+# A launcher that is being replaced answers well within this. One that does not is asked over a bridge, and waited for.
+_FORWARD_S = 2.0
+_VERSION_S = 1.0
 _TURN_S = 0.02
 # Some 50 ms are usual.
 _SETTLE_S = 2.0
@@ -127,7 +131,6 @@ class HostConnection(Connection):
         await asyncio.gather(*(bridge.end() for bridge in self._bridges.values()))
         if self._bridges:
             await asyncio.wait(self._bridges)
-        sweep()
 
     async def _open(self) -> Channel:
         try:
@@ -140,6 +143,7 @@ class HostConnection(Connection):
 
     async def _reach(self) -> Channel:
         """Take the quickest way there is. Where there is none yet, one process makes it and the others wait for it."""
+        sweep(masters_directory())
         master = self._master = self._master or Master.of(self.host)
         while True:
             record = master.read()
@@ -147,50 +151,60 @@ class HostConnection(Connection):
                 self.client = record.client
                 if record.how == "forward" and (channel := await self._through(record.path)):
                     return channel
-                if record.how == "bridge" and master.alive():
+                if record.how == "bridge" and await master.answers():
                     turn = master.take_turn() if record.may_do_better(time.time()) else None
                     return await self._bridged(master, turn)
             turn = master.take_turn()
-            if turn is not None:
+            if turn is None:
+                await asyncio.sleep(_TURN_S)
+            elif master.read() == record:
                 return await self._bridged(master, turn)
-            await asyncio.sleep(_TURN_S)
+            else:
+                # Somebody has been at work meanwhile.
+                turn.give_back()
 
     async def _through(self, path: str) -> Channel | None:
-        """A channel through a forwarded socket; None where no launcher answers at its far end."""
+        """A channel through a forwarded socket; None where no launcher answers at its far end.
+
+        Raises:
+            OtherVersion: It must not be asked anything.
+        """
         channel: Channel | None = None
         try:
             async with asyncio.timeout(_FORWARD_S):
                 channel = await Channel.open(path, host=self.host)
                 # Anybody may be at the far end, or nobody: only an answer tells that what is sent next will arrive.
-                await channel.ask(_who())
-        except TimeoutError:
-            # The master is cut off, or stuck. Whoever waits for something over it would wait for ever.
-            if self._master is not None:
-                await self._master.end()
-        except RelaunchError:
-            pass
-        else:
-            self.how = "forward"
-            return channel
-        if channel is not None:
-            channel.close()
-        return None
+                version = await channel.ask(_who())
+            check_launcher(self.host, version)
+        except BaseException as error:
+            if channel is not None:
+                channel.close()
+            if isinstance(error, TimeoutError) or (
+                isinstance(error, RelaunchError) and not isinstance(error, OtherVersion)
+            ):
+                return None
+            raise
+        self.how = "forward"
+        return channel
 
     async def _bridged(self, master: Master, turn: Turn | None) -> Channel:
         """A channel over a bridge. With the turn, the master is made by it, and then what it can do is found out."""
         try:
-            if turn is not None and not master.alive():
-                master.clean(but_turn=True)
+            if turn is not None and not await master.answers():
+                # There is none, or it is stuck: whoever waits for something over it would wait for ever.
+                await master.end()
                 master.write(Record(host=self.host))
-            bridge, greeting, rest = await self._start(master)
+            bridge, greeting, rest = await self._start(master, makes=turn is not None)
             channel = await bridge.join(greeting, rest)
             ended = asyncio.create_task(bridge.ended())
             self._bridges[ended] = bridge
             ended.add_done_callback(self._bridges.pop)
+            await self._check_launcher(channel)
         except BaseException:
             if turn is not None:
                 if not master.alive():
                     master.clean()
+                    turn.end()
                 turn.give_back()
             raise
         self.how = "bridge"
@@ -201,10 +215,10 @@ class HostConnection(Connection):
             settling.add_done_callback(self._settling.discard)
         return channel
 
-    async def _start(self, master: Master) -> tuple[Bridge, dict[str, Any], bytes]:
+    async def _start(self, master: Master, *, makes: bool) -> tuple[Bridge, dict[str, Any], bytes]:
         """Start a bridge and hear it out; where ssh was turned away for the moment, again."""
         for attempt in range(1, _TRIES + 1):
-            command = ssh_command.bridge(self.host, master.control, self._timeout_s, prompts=self._prompts)
+            command = ssh_command.bridge(self.host, master.control, self._timeout_s, makes=makes, prompts=self._prompts)
             bridge = await Bridge.start(self.host, command, prompts=self._prompts)
             try:
                 greeting, rest = await bridge.greeting()
@@ -213,7 +227,7 @@ class HostConnection(Connection):
                 if attempt == _TRIES or not worth_another_try(ended.status, ended.said):
                     raise failure(self.host, ended.status, ended.said, prompts=self._prompts) from None
             except BaseException:
-                await bridge.kill()
+                await bridge.kill(with_children=not master.alive())
                 raise
             else:
                 return bridge, greeting, rest
@@ -222,8 +236,8 @@ class HostConnection(Connection):
         raise AssertionError("unreachable")  # pragma: no cover - the last attempt returns or raises
 
     def _check(self, greeting: dict[str, Any]) -> None:
-        version = str(greeting["relaunch"])
-        if version.partition(".")[0] != __version__.partition(".")[0]:
+        version = greeting["relaunch"]
+        if not compatible(version):
             raise OtherVersion(
                 f"{self.host}: its launch has version {version}, this one {__version__}; install this one there"
             )
@@ -237,34 +251,53 @@ class HostConnection(Connection):
         if not isinstance(greeting.get("socket"), str):
             raise ProtocolBroken(f"{self.host}: its launch bridge did not say where the launcher's socket is")
 
+    async def _check_launcher(self, channel: Channel) -> None:
+        """Make sure that the launcher is one that may be asked; one that is slow to say so is asked all the same."""
+        try:
+            async with asyncio.timeout(_VERSION_S):
+                version = await channel.ask(_who())
+        except (TimeoutError, RelaunchError):
+            # What it refuses, it refuses again when it is asked for something.
+            return
+        try:
+            check_launcher(self.host, version)
+        except OtherVersion:
+            channel.close()
+            raise
+
     async def _settle(self, master: Master, turn: Turn, bridged: Channel, remote: str) -> None:
         """Find out what the master can do, put it down for everybody, and leave the bridge if it can do better."""
+        unknown = ""
         try:
             pid = await master.pid()
             if pid is None:
                 return
-            path = await master.forward(remote)
+            unknown = path = await master.forward(remote) or ""
             tried = await self._through(path) if path else None
-            if path and tried is None:
+            if tried is None and path:
                 await master.cancel(path, remote)
+                path = ""
             if tried is None and bridged.closed:
                 # It says nothing of forwards that nobody was at the far end of this one.
                 return
             how: How = "forward" if tried else "bridge"
-            path = path if tried else ""
-            found = Record(host=self.host, pid=pid, how=how, path=path or "", client=self.client, tried_at=time.time())
+            found = Record(host=self.host, pid=pid, how=how, path=path, client=self.client, tried_at=time.time())
             master.write(found)
+            unknown = ""
             if tried is not None:
                 tried.close()
                 bridged.retire()
+            await master.cancel_others(path, remote)
         except (OSError, Unreachable):
             # Then it is found out the next time.
             return
         finally:
+            if unknown:
+                remove(unknown)
             turn.give_back()
 
 
 def _who() -> Call:
-    call = Call("GetInfo", {})
+    call = Call("GetInfo", {}, "version")
     call.method = "org.varlink.service.GetInfo"
     return call

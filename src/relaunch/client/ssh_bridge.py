@@ -7,6 +7,7 @@ to know what its end means (``ssh_failures``).
 import asyncio
 import json
 import os
+import signal
 import socket
 from contextlib import suppress
 from typing import Any, Self
@@ -34,8 +35,11 @@ class EndedSilently(Exception):
 class Bridge:
     """An ssh that runs ``launch bridge``, and our end of its standard streams."""
 
-    def __init__(self, host: str, process: asyncio.subprocess.Process, stream: socket.socket, errors: int) -> None:
+    def __init__(
+        self, host: str, process: asyncio.subprocess.Process, stream: socket.socket, errors: int, *, leads: bool
+    ) -> None:
         self._host = host
+        self._leads = leads
         self._process = process
         self._stream = stream
         self._errors = errors
@@ -50,14 +54,22 @@ class Bridge:
             command: The ssh.
             prompts: Whether it may ask on the terminal.
         """
-        ours, theirs = socket.socketpair()
+        try:
+            ours, theirs = socket.socketpair()
+        except OSError as error:
+            raise no_ssh(error, host) from None
         ours.setblocking(False)
-        # A file and no pipe: a master that stays in the background could hold a pipe open.
-        errors = os.memfd_create("ssh")
+        try:
+            # A file and no pipe: a master that stays in the background could hold a pipe open.
+            errors = os.memfd_create("ssh")
+        except OSError as error:
+            ours.close()
+            theirs.close()
+            raise no_ssh(error, host) from None
         try:
             process = await asyncio.create_subprocess_exec(
                 *command,
-                env=ssh_command.environment(),
+                env=ssh_command.environment(prompts=prompts),
                 stdin=theirs.fileno(),
                 stdout=theirs.fileno(),
                 stderr=errors,
@@ -72,7 +84,7 @@ class Bridge:
             raise
         finally:
             theirs.close()
-        return cls(host, process, ours, errors)
+        return cls(host, process, ours, errors, leads=not prompts)
 
     async def greeting(self) -> tuple[dict[str, Any], bytes]:
         """The bridge's one message, whatever a login shell has printed before, and what has come after it.
@@ -143,19 +155,48 @@ class Bridge:
                 await self._process.wait()
         await self.kill()
 
-    async def kill(self) -> None:
-        """End it at once."""
+    async def kill(self, *, with_children: bool = False) -> None:
+        """End it at once.
+
+        Args:
+            with_children: Whether what it has started is of no use without it, as on the way to a jump host. A master
+                that stays needs that.
+        """
         if self._channel is None:
             self._stream.close()
         self._forget_errors()
-        with suppress(ProcessLookupError):
-            self._process.kill()
+        end_process(self._process, with_children=with_children, leads=self._leads)
         await self._process.wait()
 
     def _forget_errors(self) -> None:
         if self._errors >= 0:
             os.close(self._errors)
             self._errors = -1
+
+
+def end_process(process: asyncio.subprocess.Process, *, with_children: bool, leads: bool) -> None:
+    """Kill an ssh, if it has not ended.
+
+    Args:
+        process: The ssh.
+        with_children: Whether that is for what it has started, too.
+        leads: Whether it leads a process group of its own.
+    """
+    if process.returncode is not None:
+        return
+    for pid in _children(process.pid) if with_children and not leads else ():
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    with suppress(ProcessLookupError):
+        if with_children and leads:
+            os.killpg(process.pid, signal.SIGKILL)
+        process.kill()
+
+
+def _children(pid: int) -> list[int]:
+    with suppress(OSError), open(f"/proc/{pid}/task/{pid}/children", encoding="ascii") as file:
+        return [int(child) for child in file.read().split()]
+    return []
 
 
 def _find_greeting(read: bytes) -> tuple[dict[str, Any], bytes] | None:

@@ -36,35 +36,52 @@ def check_host(host: str) -> str:
         raise BadHost(f"host {host!r}: {wrong[0]!r} cannot be in a host's name")
     if any(part.startswith("-") for part in host.removeprefix("ssh://").split("@")):
         raise BadHost(f"host {host!r}: a host's name, or a user's, does not begin with '-'")
+    _check_brackets(host)
     return host
 
 
-def environment() -> dict[str, str]:
-    """The environment of ssh: the user's own, with messages in one language."""
-    return os.environ | {"LC_ALL": "C"}
+def _check_brackets(host: str) -> None:
+    """Make sure that what looks like ``[IPV6]`` or ``[IPV6]:PORT`` is that."""
+    rest = host.removeprefix("ssh://").rpartition("@")[2]
+    if "[" not in host and "]" not in host:
+        return
+    address, closed, port = rest.removeprefix("[").partition("]")
+    number = port.removeprefix(":")
+    well = rest.startswith("[") and closed and ":" in address and not address.startswith("-")
+    if not well or (port and not (port.startswith(":") and number.isascii() and number.isdecimal())):
+        raise BadHost(f"host {host!r}: an address in brackets is [IPV6] or [IPV6]:PORT")
 
 
-def bridge(host: str, control: str, timeout_s: float, *, prompts: bool) -> list[str]:
-    """Run ``launch bridge`` on a host, over its master; makes the master where there is none.
+def environment(*, prompts: bool) -> dict[str, str]:
+    """The environment of ssh: the user's own, with messages in one language.
+
+    Args:
+        prompts: Whether a person is there to be asked. The ssh that goes to a jump host learns it from here alone.
+    """
+    return os.environ | {"LC_ALL": "C"} | ({} if prompts else {"SSH_ASKPASS_REQUIRE": "never"})
+
+
+def bridge(host: str, control: str, timeout_s: float, *, makes: bool, prompts: bool) -> list[str]:
+    """Run ``launch bridge`` on a host, over its master.
 
     Args:
         host: Checked already.
         control: The master's socket.
         timeout_s: How long connecting may take.
+        makes: Whether the master is made where there is none: only one may do that at a time.
         prompts: Whether a person is there to be asked.
     """
-    master = ["ControlMaster=auto", f"ControlPersist={KEEP_S}"]
+    master = ["ControlMaster=auto", f"ControlPersist={KEEP_S}"] if makes else ["ControlMaster=no"]
     return _run(host, control.replace("%", "%%"), master, "exec launch bridge", timeout_s, prompts=prompts)
 
 
 def serve(host: str, control: str, timeout_s: float, *, prompts: bool) -> list[str]:
-    """Run ``launch serve`` on a host, over its master; for the arguments see ``bridge``.
+    """Run ``launch serve`` on a host, over its master where it has one; for the arguments see ``bridge``.
 
     Where a shell there says by LAUNCH_HOSTS for which hosts commands are, this one is for itself.
     """
-    master = ["ControlMaster=auto", f"ControlPersist={KEEP_S}"]
     remote = "exec env LAUNCH_HOSTS= launch serve --background"
-    return _run(host, control.replace("%", "%%"), master, remote, timeout_s, prompts=prompts)
+    return _run(host, control.replace("%", "%%"), ["ControlMaster=no"], remote, timeout_s, prompts=prompts)
 
 
 def doctor(host: str, timeout_s: float) -> list[str]:
@@ -96,10 +113,15 @@ def _run(host: str, control: str, master: list[str], remote: str, timeout_s: flo
     command = ["ssh", "-a", "-x", "-T", "-S", control]
     for option in options:
         command += ["-o", option]
-    return [*command, "--", destination(host), remote]
+    return [*command, *destination(host), remote]
 
 
-def destination(host: str) -> str:
-    """A host as ssh takes it, which knows ``HOST:PORT`` in a URI alone."""
+def destination(host: str) -> list[str]:
+    """A host as ssh takes it, which knows ``HOST:PORT`` in a URI alone, and no brackets around an IPv6 address."""
+    user, at, rest = host.removeprefix("ssh://").rpartition("@")
+    address, closed, port = rest.removeprefix("[").partition("]")
+    if rest.startswith("[") and closed and ":" in address:
+        options = ["-p", port.removeprefix(":")] if port else []
+        return [*options, "--", f"{user}{at}{address}"]
     name, colon, port = host.rpartition(":")
-    return f"ssh://{host}" if colon and ":" not in name and port.isascii() and port.isdecimal() else host
+    return ["--", f"ssh://{host}" if colon and ":" not in name and port.isascii() and port.isdecimal() else host]

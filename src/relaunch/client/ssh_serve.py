@@ -13,6 +13,7 @@ from relaunch.client import ssh_command
 from relaunch.client.calls import get_status, replace
 from relaunch.client.masters import Master, no_ssh
 from relaunch.client.ssh import HostConnection
+from relaunch.client.ssh_bridge import end_process
 from relaunch.client.ssh_failures import SSH_FAILED, failure, last_line
 from relaunch.errors import NoLauncher, OutcomeUnknown, RelaunchError, ServeFailed
 
@@ -94,7 +95,7 @@ async def _run(command: list[str], host: str, said: int, errors: int, *, prompts
     try:
         process = await asyncio.create_subprocess_exec(
             *command,
-            env=ssh_command.environment(),
+            env=ssh_command.environment(prompts=prompts),
             stdin=asyncio.subprocess.DEVNULL,
             stdout=said,
             stderr=errors,
@@ -105,9 +106,8 @@ async def _run(command: list[str], host: str, said: int, errors: int, *, prompts
     try:
         return await process.wait()
     finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
+        end_process(process, with_children=True, leads=not prompts)
+        await process.wait()
 
 
 async def _replace(host: HostConnection) -> None:
