@@ -11,9 +11,10 @@ import os
 import select
 import struct
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
-from relaunch.keeper.spawn import START_TIME, Spawner, SpawnFailed, stat, stat_fields
+from relaunch.keeper.preparation import SpawnFailed
+from relaunch.keeper.spawn import START_TIME, Spawner, stat, stat_fields
 from relaunch.keeper.wire import Message, encode
 
 RETRY_S = 0.02
@@ -35,11 +36,13 @@ class Children:
     `ended`; as soon as `retry_at` (monotonic seconds; None = never) has passed, call `settle`.
     """
 
-    def __init__(self, epoll: select.epoll, boot_id: str, devnull: int) -> None:
+    def __init__(
+        self, epoll: select.epoll, boot_id: str, devnull: int, sockets: Callable[[str], Sequence[tuple[str, int]]]
+    ) -> None:
         self.retry_at: float | None = None
         self._epoll = epoll
         self._boot_id = boot_id
-        self._spawner = Spawner(devnull)
+        self._spawner = Spawner(devnull, sockets)
         self._held: dict[str, bytes] = {}
         self._keys: dict[int, str] = {}
         self._pids: dict[str, int] = {}

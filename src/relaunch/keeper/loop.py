@@ -1,7 +1,8 @@
 """The keeper's loop: carries orders out, passes reports on, and keeps a launcher running.
 
 One thread, one epoll set, no periodic timer: it wakes up for a descriptor, or for a deadline that was set. Refuses
-to know labels, restart policy, users and networks. Nothing that a launcher does or leaves undone stops the reaping.
+to know labels, restart policy, and the names of users and hosts. Nothing that a launcher does or leaves undone stops
+the reaping.
 """
 
 import errno
@@ -13,6 +14,7 @@ from collections import deque
 
 from relaunch.keeper.children import Children, failed
 from relaunch.keeper.link import Garbage, Link
+from relaunch.keeper.sockets import Sockets
 from relaunch.keeper.wire import VERSION, Message, encode
 
 ASKS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
@@ -44,7 +46,8 @@ class Keeper:
         self._boot_id = _boot_id()
         self._started_at = time.time()
         self._epoll = select.epoll()
-        self._children = Children(self._epoll, self._boot_id, devnull)
+        self._sockets = Sockets(self._epoll)
+        self._children = Children(self._epoll, self._boot_id, devnull, self._sockets.of)
         self._orders: deque[Message] = deque()
         self._link: Link | None = None
         self._watched = 0
@@ -73,10 +76,13 @@ class Keeper:
             for fd, events in self._epoll.poll(self._timeout()):
                 if fd == self._wakeup:
                     woken = True
-                elif self._link is None or fd != self._link.fd:
+                elif self._link is not None and fd == self._link.fd:
+                    if events != select.EPOLLOUT:
+                        self._listen(self._link)
+                elif (called := self._sockets.called(fd)) is not None:
+                    self._report(called)
+                else:
                     self._children.ended(fd)
-                elif events != select.EPOLLOUT:
-                    self._listen(self._link)
             if woken:  # last, as it may close descriptors that the list of events still names
                 self._woken()
             for _ in range(min(_BATCH, len(self._orders))):
@@ -150,6 +156,9 @@ class Keeper:
                     self._report(self._children.adopt(order))
                 case "forget":
                     self._children.forget(order["keys"])
+                case "listen" | "watch" | "close":
+                    for report in self._sockets.carry_out(order):
+                        self._report(report)
                 case "up":
                     self._up = True
                     if self._ready is not None:
@@ -197,6 +206,7 @@ class Keeper:
                 "started_at": self._started_at,
                 "launcher_starts": self._starts,
                 "launcher_died": self._died,
+                "listening": self._sockets.keys(),
                 "children": [],
             }
         )

@@ -5,14 +5,13 @@ descriptor; a file that it created for output stays.
 """
 
 import errno
-import json
 import os
-import resource
 import signal
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
+from relaunch.keeper.preparation import Preparation, SpawnFailed, open_stream, raw
 from relaunch.keeper.wire import Message
 
 # Words of the service manager to the keeper alone: a job that believed them would speak in the keeper's name.
@@ -23,22 +22,6 @@ _TICK_NS = 10**9 // os.sysconf("SC_CLK_TCK")
 _CLOCK_SLACK_NS = 1000
 # Of `stat_fields`: clock ticks since boot.
 START_TIME = 19
-_SHORTAGE = {errno.EMFILE, errno.ENFILE, errno.EAGAIN, errno.ENOMEM}
-
-
-class SpawnFailed(Exception):
-    """A start failed: `what`, `errno` and `subject` are those of the wire's `failed`."""
-
-    def __init__(self, what: str, number: int, subject: str) -> None:
-        super().__init__(what, number, subject)
-        self.what = "fork" if number in _SHORTAGE else what
-        self.errno = number
-        self.subject = subject
-
-
-def raw(text: str) -> bytes:
-    """The bytes that a string on the wire stands for, whatever the locale (PEP 383)."""
-    return text.encode("utf-8", "surrogateescape")
 
 
 class Spawner:
@@ -46,10 +29,12 @@ class Spawner:
 
     Args:
         devnull: A descriptor of /dev/null, for the streams that have no path; the caller keeps it.
+        sockets: Gives what is listened on for a key, each with its name; none where it is for no such key.
     """
 
-    def __init__(self, devnull: int) -> None:
+    def __init__(self, devnull: int, sockets: Callable[[str], Sequence[tuple[str, int]]]) -> None:
         self._devnull = devnull
+        self._sockets = sockets
         self._environment = {name: value for name, value in os.environb.items() if name not in _PRIVATE}
         self._clock_agrees = False
 
@@ -71,8 +56,9 @@ class Spawner:
         try:
             streams = _streams(order, self._devnull, opened)
             environment = _merged(self._environment, order.get("env"))
+            prepare = None if _is_plain(order) else self._preparation(order, environment, opened)
             before = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
-            pid = _execute(order, environment, streams, opened)
+            pid = _execute(order, environment, streams, prepare)
             after = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
         finally:
             for fd in opened:
@@ -82,6 +68,13 @@ class Spawner:
         except OSError as error:
             os.killpg(pid, signal.SIGKILL)
             raise SpawnFailed("fork", error.errno or errno.EIO, f"/proc/{pid}/stat") from error
+
+    def _preparation(self, order: Message, environment: dict[bytes, bytes], opened: list[int]) -> Preparation:
+        key = order.get("sockets")
+        handed = self._sockets(key) if key else ()
+        if key and not handed:
+            raise SpawnFailed("socket", errno.ENOTCONN, key)
+        return Preparation(order, environment, handed, self._devnull, opened)
 
     def _ticks(self, pid: int, before: int, after: int) -> int:
         """Field 22 of /proc/PID/stat, which is this clock in ticks, without reading it where the clock leaves no doubt.
@@ -129,30 +122,32 @@ def _merged(environment: dict[bytes, bytes], changes: dict[str, str | None] | No
 
 
 def _streams(order: Message, devnull: int, opened: list[int]) -> tuple[int, int, int]:
-    def open_path(what: str, flags: int) -> int:
-        path = order[what]
-        try:
-            # Non-blocking only while it opens: a FIFO without its other end must not hold up the keeper.
-            fd = os.open(raw(path), flags | os.O_CLOEXEC | os.O_NOCTTY | os.O_NONBLOCK, 0o600)
-        except OSError as error:
-            raise SpawnFailed(what, error.errno or errno.EIO, path) from error
-        opened.append(fd)
-        os.set_blocking(fd, True)
-        return fd
+    """What is opened with the keeper's own rights; what a user's rights are for is opened in the child."""
 
-    output = os.O_WRONLY | os.O_APPEND | os.O_CREAT
-    stdin = devnull if order.get("stdin") is None else open_path("stdin", os.O_RDONLY)
-    stdout = devnull if order.get("stdout") is None else open_path("stdout", output)
-    stderr = stdout if order.get("stderr") is None else open_path("stderr", output)
-    return stdin, stdout, stderr
+    def stream(what: str, otherwise: int) -> int:
+        path = order.get(what)
+        if path is None or (order.get("user") is not None and not (what == "stdout" and order.get("own_output"))):
+            return otherwise
+        opened.append(open_stream(what, path))
+        return opened[-1]
+
+    stdin, stdout = stream("stdin", devnull), stream("stdout", devnull)
+    return stdin, stdout, stream("stderr", stdout)
 
 
-def _execute(order: Message, environment: dict[bytes, bytes], streams: tuple[int, int, int], opened: list[int]) -> int:
-    prepare, cause = None, -1
-    if order.get("nice") is not None or order.get("limits"):
-        prepare, cause = _preparation(order, opened)
+def _is_plain(order: Message) -> bool:
+    """Whether the child has nothing to do but to execute the program."""
+    asked = ("limits", "low_priority_io", "globbing", "sockets")
+    return order.get("nice") is None and order.get("user") is None and not any(map(order.get, asked))
+
+
+def _execute(
+    order: Message, environment: dict[bytes, bytes], streams: tuple[int, int, int], prepare: Preparation | None
+) -> int:
     program = order.get("program") or order["argv"][0]
     cwd, umask = order.get("cwd"), order.get("umask")
+    if order.get("user") is not None:
+        cwd = umask = None  # the child sees to them, after it has become that user
     try:
         process = subprocess.Popen(
             [raw(argument) for argument in order["argv"]],
@@ -175,44 +170,6 @@ def _execute(order: Message, environment: dict[bytes, bytes], streams: tuple[int
             raise SpawnFailed("cwd", number, cwd or "") from error
         raise SpawnFailed("fork", number, "") from error
     except subprocess.SubprocessError as error:
-        told = os.read(cause, 4096)
-        raise SpawnFailed(*(json.loads(told) if told else ("fork", errno.EIO, ""))) from error
+        raise (SpawnFailed("fork", errno.EIO, "") if prepare is None else prepare.failure()) from error
     process.returncode = 0  # or Popen would list it, and poll the whole list at each start
     return process.pid
-
-
-def _preparation(order: Message, opened: list[int]) -> tuple[Callable[[], None], int]:
-    """What the child does to itself before it executes the program, and where to read why that failed."""
-    steps: list[tuple[str, str, Callable[[], object]]] = []
-
-    def limit(name: str, soft: int | None, hard: int | None) -> Callable[[], object]:
-        number = getattr(resource, f"RLIMIT_{name.upper()}", None)
-        if number is None:
-            raise SpawnFailed("limit", errno.EINVAL, name)
-        pair = (
-            resource.RLIM_INFINITY if soft is None else soft,
-            resource.RLIM_INFINITY if hard is None else hard,
-        )
-        return lambda: resource.prlimit(0, number, pair)
-
-    nice = order.get("nice")
-    if nice is not None:
-        steps.append(("nice", str(nice), lambda: os.setpriority(os.PRIO_PROCESS, 0, nice)))
-    for name, (soft, hard) in (order.get("limits") or {}).items():
-        steps.append(("limit", name, limit(name, soft, hard)))
-    try:
-        ours, theirs = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
-    except OSError as error:
-        raise SpawnFailed("fork", error.errno or errno.EIO, "") from error
-    opened += [ours, theirs]
-
-    def prepare() -> None:
-        for what, subject, step in steps:
-            try:
-                step()
-            except Exception as error:
-                number = getattr(error, "errno", None) or errno.EINVAL
-                os.write(theirs, json.dumps([what, number, subject]).encode())
-                raise
-
-    return prepare, ours
