@@ -9,7 +9,7 @@ from typing import Any
 from hypothesis import settings
 from hypothesis import strategies as st
 
-from relaunch.core.supervision import Ask, Backoff, Ending, Finished, Job, Running, Starting, Stopping
+from relaunch.core.job import Ask, Backoff, Ending, Finished, Job, Running, Starting, Stopping
 from relaunch.fields import LIMIT_NAMES
 from relaunch.model import Exit, JobSpec
 from relaunch.policy import CalendarEntry, KeepAlive, Ready, RestartLimit, SocketSpec, Spacing

@@ -4,7 +4,23 @@ Knows how time passes and what has been recorded. Refuses to know what should ha
 """
 
 from relaunch.core import supervision as core
-from relaunch.core.supervision import Ask, Event, Exited, Job, Record, SignalTree, Spawn
+from relaunch.core.job import (
+    Ask,
+    BecameReady,
+    Booted,
+    Event,
+    Exited,
+    Job,
+    Record,
+    RestartAsked,
+    SignalTree,
+    Spawn,
+    Spawned,
+    SpawnFailed,
+    StopAsked,
+    Tick,
+    TreeGone,
+)
 from relaunch.model import Exit, JobSpec
 
 TERM, KILL = 15, 9
@@ -16,13 +32,15 @@ class Life:
     """A job from its submit on, at second 0 of the clock.
 
     Args:
+        hold: Whether one of its conditions holds.
+        held: Whether a job that it depends on is not ready.
         fields: The spec's, apart from label and argv.
     """
 
-    def __init__(self, **fields: object) -> None:
+    def __init__(self, *, hold: bool = False, held: bool = False, **fields: object) -> None:
         self.now = 0.0
         spec = JobSpec(label="a", argv=("a",), **fields)  # type: ignore[arg-type] # the tests know its fields
-        self.job, self.effects = core.submit("id", spec, now=0.0, at=WALL)
+        self.job, self.effects = core.submit("id", spec, now=0.0, at=WALL, hold=hold, held=held)
 
     def apply(self, event: Event, after: float = 0.0) -> "Life":
         """Let time pass, and then something happen."""
@@ -31,28 +49,34 @@ class Life:
         return self
 
     def spawned(self, pid: int = 5, after: float = 0.0) -> "Life":
-        return self.apply(core.Spawned(pid, 100), after)
+        return self.apply(Spawned(pid, 100), after)
 
     def failed(self, after: float = 0.0) -> "Life":
-        return self.apply(core.SpawnFailed(START_FAILED), after)
+        return self.apply(SpawnFailed(START_FAILED), after)
 
     def exited(self, status: int | None = 0, *, leftover: bool = False, after: float = 0.0) -> "Life":
         return self.apply(exited(status, leftover=leftover), after)
 
     def gone(self, after: float = 0.0) -> "Life":
-        return self.apply(core.TreeGone(), after)
+        return self.apply(TreeGone(), after)
 
     def stop(self, signal: int = TERM, grace: float | None = 20.0, after: float = 0.0) -> "Life":
-        return self.apply(core.StopAsked(Ask(signal, grace, "stopped")), after)
+        return self.apply(StopAsked(Ask(signal, grace, "stopped")), after)
 
     def shutdown(self, after: float = 0.0) -> "Life":
-        return self.apply(core.StopAsked(Ask(TERM, 20.0, "shutdown")), after)
+        return self.apply(StopAsked(Ask(TERM, 20.0, "shutdown")), after)
 
     def restart(self, grace: float | None = 20.0, after: float = 0.0) -> "Life":
-        return self.apply(core.RestartAsked(Ask(TERM, grace, "stopped", restart=True)), after)
+        return self.apply(RestartAsked(Ask(TERM, grace, "stopped", restart=True)), after)
+
+    def ready(self, after: float = 0.0) -> "Life":
+        return self.apply(BecameReady(), after)
+
+    def booted(self, after: float = 0.0) -> "Life":
+        return self.apply(Booted(), after)
 
     def tick(self, after: float = 0.0) -> "Life":
-        return self.apply(core.Tick(), after)
+        return self.apply(Tick(), after)
 
     @property
     def word(self) -> str:
@@ -93,7 +117,7 @@ def word(job: Job) -> str:
 
 
 def running(**fields: object) -> Life:
-    return Life(**fields).spawned()
+    return Life(**fields).spawned()  # type: ignore[arg-type] # none of them is of the life itself
 
 
 def stopping(**fields: object) -> Life:
@@ -111,3 +135,13 @@ def backoff(**fields: object) -> Life:
 
 def finished(**fields: object) -> Life:
     return running(**fields).exited(0)
+
+
+def waiting(**fields: object) -> Life:
+    """For its interval, of a minute."""
+    return Life(start_interval_s=60.0, **fields)  # type: ignore[arg-type] # none of them is of the life itself
+
+
+def owed(**fields: object) -> Life:
+    """For a job that it depends on."""
+    return Life(held=True, depends_on=("b",), **fields)  # type: ignore[arg-type] # none of them is of the life itself

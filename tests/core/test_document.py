@@ -9,7 +9,7 @@ from hypothesis import given
 from tests.core.examples import jobs, repeatable
 
 from relaunch.core.document import from_document, to_document
-from relaunch.core.supervision import Ask, Ending, Job, Running, State, Stopping
+from relaunch.core.job import Ask, Ending, Job, Running, State, Stopping
 from relaunch.errors import RelaunchError
 from relaunch.model import JobSpec
 
@@ -50,7 +50,7 @@ def test_the_form_of_a_job_is_this() -> None:
 
 def test_every_state_has_a_word() -> None:
     """[S1]"""
-    words = "starting running stopping ending backoff finished".split()
+    words = "starting running stopping ending backoff waiting finished".split()
     assert [kind.__name__.lower() for kind in get_args(State)] == words
 
 

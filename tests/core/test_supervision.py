@@ -6,14 +6,14 @@ import pytest
 from tests.core.life import KILL, START_FAILED, TERM, Life, backoff, ending, exited, finished, running, stopping
 
 from relaunch.core import supervision as core
-from relaunch.core.supervision import Backoff, Running, Starting
+from relaunch.core.job import Backoff, Record, Running, Spawn, Spawned, Starting
 
 
 def test_a_submit_is_recorded_before_it_is_ordered() -> None:
     """[S2] [S3]"""
     life = Life()
-    assert life.effects == (core.Record("submitted", {}), core.Spawn(1))
-    assert life.job.state == Starting(0.0)
+    assert life.effects == (Record("submitted", {}), Spawn(1))
+    assert life.job.state == Starting(0.0, refusable=True)
     assert life.deadline is None
 
 
@@ -22,7 +22,7 @@ def test_a_job_that_was_started_says_when_and_as_what() -> None:
     life = Life().spawned(pid=7, after=2)
     assert life.job.state == Running(7, 100, 2.0)
     assert life.job.started_at == 1_700_000_002.0
-    assert life.effects == (core.Record("started", {"pid": 7}),)
+    assert life.effects == (Record("started", {"pid": 7}),)
     assert life.deadline is None
 
 
@@ -185,7 +185,7 @@ def test_a_shutdown_is_told_from_a_stop() -> None:
     """[S13]"""
     life = running(keep_alive=True).shutdown().exited(15)
     assert life.record["reason"] == "shutdown"
-    assert backoff().shutdown().effects == (core.Record("cancelled", {"why": "shutdown"}),)
+    assert backoff().shutdown().effects == (Record("cancelled", {"why": "shutdown"}),)
 
 
 def test_a_stop_during_a_start_ends_it_as_soon_as_it_can_be_signalled() -> None:
@@ -230,7 +230,7 @@ def test_a_stop_by_kill_during_a_start_that_ended_unseen_kills_what_is_left() ->
 def test_a_stop_during_a_backoff_ends_it() -> None:
     """[S5]"""
     life = backoff().stop()
-    assert (life.word, life.effects) == ("finished", (core.Record("cancelled", {"why": "stopped"}),))
+    assert (life.word, life.effects) == ("finished", (Record("cancelled", {"why": "stopped"}),))
     assert life.tick(after=100).spawns == []
 
 
@@ -325,9 +325,10 @@ def test_a_restart_during_a_start_is_one_more_start() -> None:
     assert life.exited(15).spawns == [2]
 
 
-def test_a_stop_of_what_has_finished_changes_nothing() -> None:
-    """[S5]"""
-    life = finished()
+def test_a_stop_of_what_has_finished_only_keeps_the_next_boot_from_starting_it() -> None:
+    """[S5] [S37]"""
+    life = finished().stop()
+    assert life.effects == ()
     before = life.job
     assert life.stop().job is before
     assert life.effects == ()
@@ -335,16 +336,16 @@ def test_a_stop_of_what_has_finished_changes_nothing() -> None:
 
 def test_a_stop_under_way_is_signalled_again_to_what_was_adopted() -> None:
     """[S22] The signal may have died with the launcher that sent it."""
-    life = running().stop(2, 20).apply(core.Spawned(5, 100, adopted=True))
+    life = running().stop(2, 20).apply(Spawned(5, 100, adopted=True))
     assert (life.word, life.signals, life.job.adopted) == ("stopping", [2], True)
-    life.tick(after=20).apply(core.Spawned(5, 100, adopted=True))
+    life.tick(after=20).apply(Spawned(5, 100, adopted=True))
     assert life.signals == [KILL]
-    assert running().apply(core.Spawned(5, 100, adopted=True)).job.adopted is True
+    assert running().apply(Spawned(5, 100, adopted=True)).job.adopted is True
 
 
 def test_a_new_run_is_the_keepers_own_child() -> None:
     """[S22]"""
-    life = running(keep_alive=True).apply(core.Spawned(5, 100, adopted=True)).exited(1).tick(after=10)
+    life = running(keep_alive=True).apply(Spawned(5, 100, adopted=True)).exited(1).tick(after=10)
     assert life.job.adopted is False
 
 

@@ -3,18 +3,22 @@
 Each `*.txt` here is a few lines of prose and then commands, each with what it brings about below it. The commands are
 carried out anew, and must bring about exactly that. `SCENARIOS_WRITE=1 pytest tests/scenarios` writes the files anew.
 
-    submit [field=value ...]                        as of a job file's spec; the clock begins at 0
+    submit [held] [field=value ...]                 a spec as on the wire; held: what it depends on is not ready
     spawned pid=N [adopted]                         what the keeper tells
     failed "why"
-    exited status=N|code=N|signal=NAME|unknown [leftover]
+    exited status=N|code=N|signal=NAME|unknown [leftover] [rebooted]
     gone                                            nothing of the tree is left
     stop [SIGNAL] [grace=S|forever]                 what a user asks for
     restart [grace=S|forever]
     shutdown
+    ready                                           it has shown that it is ready
+    trigger CAUSE                                   a time, a path or a socket has it started
+    conditions [hold] [held]                        one has it kept alive; a job that it depends on is not ready
     tick                                            the timer rings
     +S                                              S seconds pass; the timer rings whenever it is due
     crash                                           the launcher dies; the next one reads the journal
     reboot                                          likewise, and the clock begins anew
+    booted                                          what is said then of jobs that nothing runs of
 
 Below a command stands each effect, in order, then the state with its data and the deadline.
 """
@@ -31,13 +35,47 @@ import pytest
 
 from relaunch.core import supervision as core
 from relaunch.core.document import from_document, to_document
-from relaunch.core.supervision import Ask, Effect, Event, Job, Record, SignalTree, Spawn
+from relaunch.core.job import (
+    Ask,
+    BecameReady,
+    Booted,
+    Conditions,
+    Effect,
+    Event,
+    Exited,
+    Job,
+    Record,
+    RestartAsked,
+    SignalTree,
+    Spawn,
+    Spawned,
+    SpawnFailed,
+    StopAsked,
+    Tick,
+    TreeGone,
+    Triggered,
+)
 from relaunch.fields import signal_name, signal_number
 from relaunch.launcher.recovery import from_before_boot
 from relaunch.model import Exit, JobSpec
 
 HERE = Path(__file__).parent
-TOLD = ("pid", "why", "restart", "reason", "code", "signal", "message", "expected", "restart_in_s")
+TOLD = (
+    "pid",
+    "after_s",
+    "cause",
+    "for",
+    "restarts",
+    "within_s",
+    "why",
+    "restart",
+    "reason",
+    "code",
+    "signal",
+    "message",
+    "expected",
+    "restart_in_s",
+)
 
 
 class Trace:
@@ -51,8 +89,10 @@ class Trace:
         """Gives the lines that stand below this command."""
         verb, *words = shlex.split(command)
         if verb == "submit":
-            wire = {"label": "job", "argv": ["program"], **{name: json.loads(text) for name, text in map(pair, words)}}
-            self.job, effects = core.submit("id", JobSpec.from_wire(wire), now=self.now, at=self.now)
+            held = "held" in words
+            said = {name: json.loads(text) for name, text in map(pair, words) if text}
+            spec = JobSpec.from_wire({"label": "job", "argv": ["program"], **said})
+            self.job, effects = core.submit("id", spec, now=self.now, at=self.now, held=held)
             yield from map(told, effects)
         elif verb.startswith("+"):
             yield from self._pass(float(verb[1:]))
@@ -79,7 +119,7 @@ class Trace:
         while (at := core.deadline(self._there)) is not None and at <= until:
             self.now = max(self.now, at)
             yield f"at {self.now:g}"
-            yield from self._apply(core.Tick())
+            yield from self._apply(Tick())
         self.now = until
 
 
@@ -92,21 +132,29 @@ def event_of(verb: str, words: list[str], spec: JobSpec) -> Event:
     options = dict(map(pair, words))
     match verb:
         case "spawned":
-            return core.Spawned(int(options["pid"]), 1, "adopted" in options)
+            return Spawned(int(options["pid"]), 1, "adopted" in options)
         case "failed":
-            return core.SpawnFailed(Exit(reason="start-failed", message=words[0]))
+            return SpawnFailed(Exit(reason="start-failed", message=words[0]))
         case "exited":
-            return core.Exited(None, status_of(options), 0.0, None, "leftover" in options)
-        case "gone":
-            return core.TreeGone()
-        case "tick":
-            return core.Tick()
+            return Exited(None, status_of(options), 0.0, None, "leftover" in options, "rebooted" in options)
+        case "gone" | "ready" | "booted" | "tick":
+            bare: dict[str, Event] = {
+                "gone": TreeGone(),
+                "ready": BecameReady(),
+                "booted": Booted(),
+                "tick": Tick(),
+            }
+            return bare[verb]
+        case "trigger":
+            return Triggered(words[0])
+        case "conditions":
+            return Conditions("hold" in options, "held" in options)
         case "stop" | "restart" | "shutdown":
             named = [word for word in words if "=" not in word and word != "forever"]
             grace_s = None if "forever" in options else float(options.get("grace", spec.stop_timeout_s))
             number = signal_number(named[0]) if named else spec.stop_signal_number
             ask = Ask(number, grace_s, "shutdown" if verb == "shutdown" else "stopped", verb == "restart")
-            return core.RestartAsked(ask) if ask.restart else core.StopAsked(ask)
+            return RestartAsked(ask) if ask.restart else StopAsked(ask)
     raise AssertionError(f"no command is called {verb!r}")
 
 
@@ -130,7 +178,9 @@ def told(effect: Effect) -> str:
 
 def shown(job: Job) -> str:
     parts = [
-        f"{part.name}={plain(getattr(job.state, part.name))}" for part in fields(job.state) if part.name != "ticks"
+        f"{part.name}={plain(getattr(job.state, part.name))}"
+        for part in fields(job.state)
+        if part.name != "ticks" and getattr(job.state, part.name) != part.default
     ]
     at = core.deadline(job)
     words = [f"-> {type(job.state).__name__}({', '.join(parts)})", f"run {job.run}"]
@@ -141,6 +191,8 @@ def plain(value: Any) -> str:
     if isinstance(value, Ask):
         grace = "forever" if value.grace_s is None else f"{value.grace_s:g}s"
         return " ".join([signal_name(value.signal), grace, value.why] + ["restart"] * value.restart)
+    if isinstance(value, list):
+        return ",".join(value) or "nothing"
     if isinstance(value, str) and " " in value:
         return json.dumps(value)
     return f"{value:g}" if isinstance(value, float) else str(value).lower() if isinstance(value, bool) else str(value)

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from relaunch.core.document import from_document
-from relaunch.core.supervision import Event, Job
+from relaunch.core.job import Event, Job
 from relaunch.fields import Wire
 
 

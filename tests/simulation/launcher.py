@@ -16,7 +16,29 @@ from tests.simulation.keeper import Order, Report
 
 from relaunch.core import supervision as core
 from relaunch.core.document import to_document
-from relaunch.core.supervision import Effect, Event, Job, Record, SignalTree, Spawn
+from relaunch.core.job import (
+    SIGKILL,
+    Backoff,
+    Effect,
+    Ending,
+    Event,
+    Exited,
+    Finished,
+    Job,
+    Record,
+    RestartAsked,
+    Running,
+    SignalTree,
+    Spawn,
+    Spawned,
+    SpawnFailed,
+    Starting,
+    Step,
+    StopAsked,
+    Stopping,
+    Tick,
+    TreeGone,
+)
 from relaunch.launcher.recovery import from_before_boot
 from relaunch.model import Exit, JobSpec
 
@@ -73,7 +95,7 @@ class Launcher:
         job, effects = core.submit(job_id, spec, now=self._now, at=WALL)
         self.write(job, effects)
 
-    def ask(self, job_id: str, event: core.StopAsked | core.RestartAsked) -> None:
+    def ask(self, job_id: str, event: StopAsked | RestartAsked) -> None:
         if job_id in self.jobs:
             self.apply(self.jobs[job_id], event)
             self._hand_in(Write({}, [], lambda: None, asked=(job_id, event)))
@@ -88,15 +110,15 @@ class Launcher:
             return
         match report.event:
             case "spawned":
-                self.apply(job, core.Spawned(report.pid, report.ticks, report.adopted))
+                self.apply(job, Spawned(report.pid, report.ticks, report.adopted))
             case "failed":
-                self.apply(job, core.SpawnFailed(Exit(reason="start-failed", at=WALL)))
+                self.apply(job, SpawnFailed(Exit(reason="start-failed", at=WALL)))
             case _:
                 self.ended(job, report.pid or None, report.status, forget=report.key)
 
     def ended(self, job: Job, pid: int | None, status: int | None, forget: str | None) -> None:
         leftover = bool(self.tree(job, alive=False))
-        self.apply(job, core.Exited(pid, status, WALL, None, leftover), forget)
+        self.apply(job, Exited(pid, status, WALL, None, leftover), forget)
 
     def process_ended(self, process: Process) -> None:
         for job_id, watched in list(self._watched.items()):
@@ -113,7 +135,7 @@ class Launcher:
         if after is not job or effects or forget:
             self.write(after, effects, forget)
 
-    def transition(self, job: Job, event: Event) -> core.Step:
+    def transition(self, job: Job, event: Event) -> Step:
         return core.transition(job, event, self._now, WALL)
 
     def write(self, job: Job, effects: Iterable[Effect], forget: str | None = None) -> None:
@@ -160,24 +182,24 @@ class Launcher:
             reached.update(new)
             for process in new:
                 self.world.signal(job, process, number)
-            if number != core.SIGKILL:
+            if number != SIGKILL:
                 break
-        if isinstance(job.state, core.Ending):
+        if isinstance(job.state, Ending):
             self.look(job.id)
 
     def look(self, job_id: str) -> None:
         job = self.jobs[job_id]
-        if not isinstance(job.state, core.Ending):
+        if not isinstance(job.state, Ending):
             return
         members = self.tree(job, alive=True)
         if members:
             self._watched[job_id] = set(members)
         else:
-            self.apply(job, core.TreeGone())
+            self.apply(job, TreeGone())
 
     def tree(self, job: Job, *, alive: bool) -> list[Process]:
         first = None
-        if alive and isinstance(job.state, core.Running | core.Stopping):
+        if alive and isinstance(job.state, Running | Stopping):
             first = job.state.pid, job.state.ticks
         return self.world.host.tree(job.id, first, adopted=job.adopted)
 
@@ -208,7 +230,7 @@ class Launcher:
         elif self._due.get(job_id) == at:
             del self._due[job_id]
             if core.deadline(self.jobs[job_id]) == at:
-                self.apply(self.jobs[job_id], core.Tick())
+                self.apply(self.jobs[job_id], Tick())
 
     # Recovery
 
@@ -224,14 +246,14 @@ class Launcher:
         for job in jobs:
             self.jobs[job.id] = job
             self.arm(job)
-        again = [job for job in jobs if isinstance(job.state, core.Ending)]
+        again = [job for job in jobs if isinstance(job.state, Ending)]
         for job in jobs:
             report = held.pop(key_of(job), None)
             if report is not None:
                 self.reported(report)
-            elif isinstance(job.state, core.Starting) and hello.starts > 1:
+            elif isinstance(job.state, Starting) and hello.starts > 1:
                 self.order_spawn(job)
-            elif isinstance(job.state, core.Starting | core.Running | core.Stopping):
+            elif isinstance(job.state, Starting | Running | Stopping):
                 self.find(job, same_boot=same_boot)
         for report in held.values():
             if report.event == "exited":
@@ -243,7 +265,7 @@ class Launcher:
         """A job as this launcher takes it up: adopted, where there may be something of it to adopt."""
         if not same_boot:
             job = from_before_boot(job, self._now)
-        if isinstance(job.state, core.Backoff | core.Finished):
+        if isinstance(job.state, Backoff | Finished):
             return job
         return replace(job, adopted=same_boot and bool(self.world.host.of_job(job.id)))
 
@@ -254,7 +276,7 @@ class Launcher:
             for write in writes:
                 write.done()
             for job in again:
-                if isinstance(self.jobs[job.id].state, core.Ending):
+                if isinstance(self.jobs[job.id].state, Ending):
                     self.signal_tree(self.jobs[job.id], core.signal_due(self.jobs[job.id]))
             self.served = True
             self.world.order(Order("up"))
@@ -265,7 +287,7 @@ class Launcher:
     def find(self, job: Job, *, same_boot: bool) -> None:
         """Look for a run that this keeper does not know: adopt it, or say that its end is not known."""
         there: tuple[int, int] | None = None
-        if isinstance(job.state, core.Running | core.Stopping):
+        if isinstance(job.state, Running | Stopping):
             there = job.state.pid, job.state.ticks
         elif same_boot:
             firsts = [p for p in self.world.host.of_job(job.id) if p.first and p.run == job.run]

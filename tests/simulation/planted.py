@@ -14,7 +14,7 @@ from tests.simulation.launcher import Hello, Launcher
 from tests.simulation.simulation import Faults, Parts
 
 from relaunch.core import supervision as core
-from relaunch.core.supervision import (
+from relaunch.core.job import (
     Backoff,
     Effect,
     Ending,
@@ -23,11 +23,15 @@ from relaunch.core.supervision import (
     Finished,
     Job,
     Record,
+    RestartAsked,
     Running,
     SignalTree,
+    SpawnFailed,
     Starting,
     Step,
+    StopAsked,
     Stopping,
+    Tick,
 )
 
 Transition = Callable[[Job, Event, float], Step]
@@ -83,19 +87,19 @@ def _(job: Job, event: Event, now: float) -> Step:
 @core_bug()
 def _(job: Job, event: Event, now: float) -> Step:
     """A stop during a start is forgotten."""
-    return (job, ()) if isinstance(job.state, Starting) and isinstance(event, core.StopAsked) else good(job, event, now)
+    return (job, ()) if isinstance(job.state, Starting) and isinstance(event, StopAsked) else good(job, event, now)
 
 
 @core_bug()
 def _(job: Job, event: Event, now: float) -> Step:
     """A stop during a backoff is forgotten."""
-    return (job, ()) if isinstance(job.state, Backoff) and isinstance(event, core.StopAsked) else good(job, event, now)
+    return (job, ()) if isinstance(job.state, Backoff) and isinstance(event, StopAsked) else good(job, event, now)
 
 
 @core_bug()
 def _(job: Job, event: Event, now: float) -> Step:
     """A stop while leftovers end is forgotten."""
-    return (job, ()) if isinstance(job.state, Ending) and isinstance(event, core.StopAsked) else good(job, event, now)
+    return (job, ()) if isinstance(job.state, Ending) and isinstance(event, StopAsked) else good(job, event, now)
 
 
 @core_bug()
@@ -123,7 +127,7 @@ def _(job: Job, event: Event, now: float) -> Step:
 @core_bug()
 def _(job: Job, event: Event, now: float) -> Step:
     """KILL is forgotten."""
-    late = isinstance(job.state, Stopping | Ending) and isinstance(event, core.Tick)
+    late = isinstance(job.state, Stopping | Ending) and isinstance(event, Tick)
     return (job, ()) if late else good(job, event, now)
 
 
@@ -139,7 +143,7 @@ def _(job: Job, event: Event, now: float) -> Step:
     """KILL waits for the later of two graces."""
     after, effects = good(job, event, now)
     state = after.state
-    if not isinstance(event, core.StopAsked | core.RestartAsked) or event.ask.grace_s is None:
+    if not isinstance(event, StopAsked | RestartAsked) or event.ask.grace_s is None:
         return after, effects
     if isinstance(job.state, Stopping | Ending) and isinstance(state, Stopping | Ending):
         later = max(job.state.kill_at or 0.0, now + event.ask.grace_s)
@@ -159,7 +163,7 @@ def _(job: Job, event: Event, now: float) -> Step:
 def _(job: Job, event: Event, now: float) -> Step:
     """A restart that fails to start is given up in silence."""
     after, effects = good(job, event, now)
-    return (replace(after, state=Finished()) if isinstance(event, core.SpawnFailed) else after), effects
+    return (replace(after, state=Finished()) if isinstance(event, SpawnFailed) else after), effects
 
 
 # Of the driver

@@ -7,8 +7,19 @@ from tests.simulation.host import KILL, Host, Process, Violation
 from tests.simulation.journal import Entry, Journal, Write
 from tests.simulation.keeper import Order
 
-from relaunch.core import supervision as core
-from relaunch.core.supervision import Ending, Finished, Job, Starting, Stopping
+from relaunch.core.job import (
+    Backoff,
+    Ending,
+    Event,
+    Finished,
+    Job,
+    RestartAsked,
+    Running,
+    Starting,
+    StopAsked,
+    Stopping,
+    Waiting,
+)
 from relaunch.model import Exit
 
 # What a stop may take on top of its grace: commits and the way to the keeper.
@@ -23,7 +34,7 @@ class Promises:
         self.journal = journal
         self.kill_due: dict[str, float] = {}
         self._stopped_at_run: dict[str, int] = {}
-        self._last_asked: dict[str, core.Event] = {}
+        self._last_asked: dict[str, Event] = {}
         self._restarts_asked: set[tuple[str, int]] = set()
         self._promised: dict[str, float | None] = {}
         self._executed: dict[str, float] = {}
@@ -42,13 +53,13 @@ class Promises:
             self._recorded(entry)
         if write.asked is not None:
             job_id, event = write.asked
-            if event is self._last_asked.get(job_id) and isinstance(event, core.StopAsked):
+            if event is self._last_asked.get(job_id) and isinstance(event, StopAsked):
                 self._stopped_at_run[job_id] = int(self.journal.documents[job_id]["run"])
 
-    def asked(self, job: Job, event: core.StopAsked | core.RestartAsked) -> None:
+    def asked(self, job: Job, event: StopAsked | RestartAsked) -> None:
         """When a user asks; a stop counts once it is committed, a restart as soon as it may be."""
         self._last_asked[job.id] = event
-        if isinstance(event, core.RestartAsked):
+        if isinstance(event, RestartAsked):
             self._stopped_at_run.pop(job.id, None)
             self._restarts_asked.add((job.id, job.run + 1))
 
@@ -59,7 +70,7 @@ class Promises:
                 if key in self._ends:
                     raise Violation(f"the end of {key} was recorded twice [S20]")
                 self._ends[key] = entry
-                self._promised[entry.job_id] = entry.data["restart_in_s"]
+                self._promised[entry.job_id] = self._in_time(entry)
             case "start-failed":
                 self._promised[entry.job_id] = entry.data["restart_in_s"]
             case "starting":
@@ -70,6 +81,14 @@ class Promises:
                 self._survived.add(key)
             case "cancelled":
                 self._promised[entry.job_id] = None
+
+    def _in_time(self, entry: Entry) -> float | None:
+        """[S8] When the record of an end says that the job is started again: after its throttle at the latest."""
+        restart_in_s: float | None = entry.data["restart_in_s"]
+        job = self.journal.job(entry.job_id)
+        if restart_in_s is not None and job is not None and restart_in_s > max(job.spec.throttle_s, 1.0) + 0.001:
+            raise Violation(f"{entry.job_id} is to be started again after {restart_in_s} s only [S8]")
+        return restart_in_s
 
     def _note_kill(self, job: Job) -> None:
         state = job.state
@@ -141,12 +160,14 @@ class Promises:
         match job.state:
             case Starting(since=since):
                 return now - since < SLACK_S
-            case core.Running(pid=pid, ticks=ticks):
+            case Running(pid=pid, ticks=ticks):
                 return any((process.pid, process.ticks) == (pid, ticks) for process in living)
             case Stopping() | Ending():
                 return bool(living)
-            case core.Backoff(retry_at=retry_at):
+            case Backoff(retry_at=retry_at):
                 return not living and now - SLACK_S < retry_at <= now + max(job.spec.throttle_s, 1.0)
+            case Waiting():
+                return not living
             case Finished():
                 return not living and self._promised.get(job.id) is None
 

@@ -16,7 +16,7 @@ from tests.simulation.launcher import Hello, Launcher
 from tests.simulation.promises import SLACK_S, Promises
 
 from relaunch.core import supervision as core
-from relaunch.core.supervision import Ask, Job
+from relaunch.core.job import Ask, Job, RestartAsked, StopAsked
 from relaunch.model import JobSpec
 
 DELAYS_S = (0.0, 0.0, 0.001, 0.02)
@@ -117,7 +117,7 @@ class Simulation:
         assert self.launcher is not None
         self.promises.at_rest(self.launcher.jobs)
         for job_id in list(self.launcher.jobs):
-            self._ask(self.launcher, job_id, core.StopAsked(Ask(TERM, 2.0, "stopped")))
+            self._ask(self.launcher, job_id, StopAsked(Ask(TERM, 2.0, "stopped")))
         self._pass(self.schedule.now + 30)
         self.promises.at_the_end(self.launcher.jobs)
 
@@ -173,7 +173,7 @@ class Simulation:
         if rng.random() < 0.5:
             self.schedule.after(rng.choice((0.0, 0.001, 0.02, 1.0, 5.0)), self._user)
 
-    def _ask(self, launcher: Launcher, job_id: str, event: core.StopAsked | core.RestartAsked) -> None:
+    def _ask(self, launcher: Launcher, job_id: str, event: StopAsked | RestartAsked) -> None:
         self.promises.asked(launcher.jobs[job_id], event)
         launcher.ask(job_id, event)
 
@@ -186,12 +186,12 @@ class Simulation:
             stop_timeout_s=self.rng.choice((20.0, 3.0, 0.0)),
         )
 
-    def _asked(self) -> core.StopAsked | core.RestartAsked:
+    def _asked(self) -> StopAsked | RestartAsked:
         grace_s = self.rng.choice((None, 2.0, 10.0))
         number = KILL if self.rng.random() < 0.2 else TERM
         if self.rng.random() < 0.4:
-            return core.RestartAsked(Ask(TERM, grace_s, "stopped", restart=True))
-        return core.StopAsked(Ask(number, grace_s, self.rng.choice(("stopped", "shutdown"))))
+            return RestartAsked(Ask(TERM, grace_s, "stopped", restart=True))
+        return StopAsked(Ask(number, grace_s, self.rng.choice(("stopped", "shutdown"))))
 
     # The launcher's world
 

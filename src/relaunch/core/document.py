@@ -6,13 +6,23 @@ Knows the form of each state. Refuses to know where documents are kept.
 from dataclasses import fields
 from typing import Any
 
-from relaunch.core.supervision import Ask, Backoff, Ending, Finished, Job, Running, Starting, State, Stopping
+from relaunch.core.job import Ask, Backoff, Ending, Finished, Job, Running, Starting, State, Stopping, Waiting
 from relaunch.fields import Wire
 from relaunch.model import Exit, JobSpec
 
 _STATES: dict[str, type[State]] = {
-    kind.__name__.lower(): kind for kind in (Starting, Running, Stopping, Ending, Backoff, Finished)
+    kind.__name__.lower(): kind for kind in (Starting, Running, Stopping, Ending, Backoff, Waiting, Finished)
 }
+_SELDOM: dict[str, Any] = {
+    "request": None,
+    "hold": False,
+    "held": False,
+    "phase": 0.0,
+    "calendar_from": 0.0,
+    "streak": 0,
+    "again_at": (),
+}
+"""What most jobs have at its default; the document leaves it out there."""
 _NAMES = {kind: tuple(part.name for part in fields(kind)) for kind in _STATES.values()}
 
 
@@ -34,8 +44,10 @@ def without_spec(job: Job) -> Wire:
         "exit": job.exit.to_wire() if job.exit else None,
         "adopted": job.adopted,
     }
-    if job.request is not None:
-        document["request"] = job.request
+    for name, default in _SELDOM.items():
+        value = getattr(job, name)
+        if value != default:
+            document[name] = value
     return document
 
 
@@ -64,5 +76,6 @@ def from_document(document: Wire) -> Job:
         started_at=document["started_at"],
         exit=Exit.from_wire(document["exit"]) if document["exit"] else None,
         adopted=document["adopted"],
-        request=document.get("request"),
+        **{name: document.get(name, default) for name, default in _SELDOM.items() if name != "again_at"},
+        again_at=tuple(document.get("again_at", ())),
     )

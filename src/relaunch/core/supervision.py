@@ -10,207 +10,67 @@ Rules, each a clause of docs/protocol.md:
 processes, clocks, journals and callers.
 """
 
-from dataclasses import dataclass, replace
-from typing import Any, Literal, assert_never
+from dataclasses import replace
+from typing import Any, assert_never
 
-from relaunch.fields import Wire
+from relaunch.core.job import (
+    SIGKILL,
+    Ask,
+    Backoff,
+    BecameReady,
+    Booted,
+    Conditions,
+    Effect,
+    Ending,
+    Event,
+    Exited,
+    Finished,
+    Job,
+    Record,
+    RestartAsked,
+    Running,
+    SignalTree,
+    Spawn,
+    Spawned,
+    SpawnFailed,
+    Starting,
+    Step,
+    StopAsked,
+    Stopping,
+    Tick,
+    TreeGone,
+    Triggered,
+    Waiting,
+)
+from relaunch.core.restarting import (
+    RETRY_S_MIN,
+    counted,
+    delay_s,
+    next_due,
+    starts_at_boot,
+    starts_at_once,
+    streak_after,
+    waits,
+    why_again,
+)
 from relaunch.model import Exit, JobSpec
 
-SIGKILL = 9
 # How long the kernel may take to end a tree after KILL before its stop is said to have failed. A process in an
 # uninterruptible wait takes as long as the device it waits for.
 SURVIVAL_S = 5.0
-# A start that fails is not tried again sooner, even where the throttle is 0.
-RETRY_S_MIN = 1.0
 
-Why = Literal["stopped", "shutdown"]
 
-
-@dataclass(frozen=True, slots=True)
-class Ask:
-    """A stop that was asked for: first signal, grace (None waits for ever), why, and what comes after it."""
-
-    signal: int
-    grace_s: float | None
-    why: Why
-    restart: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Starting:
-    """The keeper has, or is about to get, the order to spawn; a stop asked for meanwhile waits for its answer."""
-
-    since: float
-    ask: Ask | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Running:
-    """The program has been executed, by ``since`` at the latest."""
-
-    pid: int
-    ticks: int
-    since: float
-
-
-@dataclass(frozen=True, slots=True)
-class Stopping:
-    """The tree has been sent the stop signal, and its first process is still there."""
-
-    pid: int
-    ticks: int
-    since: float
-    ask: Ask
-    kill_at: float | None
-    killed: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Ending:
-    """The first process has gone; others of its tree are being ended. ``started`` is when this run began."""
-
-    started: float
-    ask: Ask | None
-    kill_at: float | None
-    killed: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Backoff:
-    """It will be started again at that time."""
-
-    retry_at: float
-
-
-@dataclass(frozen=True, slots=True)
-class Finished:
-    """Nothing of it runs, and only a command starts it again."""
-
-
-State = Starting | Running | Stopping | Ending | Backoff | Finished
-
-
-@dataclass(frozen=True, slots=True)
-class Spawned:
-    """The keeper executed the program, or, ``adopted``, found it running though another keeper had started it."""
-
-    pid: int
-    ticks: int
-    adopted: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class SpawnFailed:
-    """The keeper could not; ``exit`` says what failed."""
-
-    exit: Exit
-
-
-@dataclass(frozen=True, slots=True)
-class Exited:
-    """The job's first process ended.
-
-    Attributes:
-        pid: Which that was; None where it is not known that it ever ran.
-        status: Wait status, None where nobody can tell.
-        at: Wall time.
-        usage: Resource usage, where known.
-        leftover: Whether others of its tree are still there.
-    """
-
-    pid: int | None
-    status: int | None
-    at: float
-    usage: dict[str, float] | None
-    leftover: bool
-
-
-@dataclass(frozen=True, slots=True)
-class TreeGone:
-    """Nothing of the tree is left."""
-
-
-@dataclass(frozen=True, slots=True)
-class StopAsked:
-    """Somebody wants it to end."""
-
-    ask: Ask
-
-
-@dataclass(frozen=True, slots=True)
-class RestartAsked:
-    """Somebody wants it to end and start, or just to start."""
-
-    ask: Ask
-
-
-@dataclass(frozen=True, slots=True)
-class Tick:
-    """The time that ``deadline`` named has come, or any other."""
-
-
-Event = Spawned | SpawnFailed | Exited | TreeGone | StopAsked | RestartAsked | Tick
-
-
-@dataclass(frozen=True, slots=True)
-class Spawn:
-    """Order the keeper to start this run."""
-
-    run: int
-
-
-@dataclass(frozen=True, slots=True)
-class SignalTree:
-    """Send a signal to every process of the job, and say ``TreeGone`` when none is left and its first one has ended."""
-
-    signal: int
-
-
-@dataclass(frozen=True, slots=True)
-class Record:
-    """Write an event ``io.relaunch.job.<kind>`` into the journal; the driver adds what it knows of the job."""
-
-    kind: str
-    data: Wire
-
-
-Effect = Spawn | SignalTree | Record
-
-
-@dataclass(frozen=True, slots=True)
-class Job:
-    """One job: its spec, its state, and what is remembered across its runs.
-
-    Attributes:
-        id: Unique for ever; the tree's processes carry it in their environment.
-        spec: What was asked for.
-        submitted_at: Wall time.
-        state: What is.
-        run: Number of its current or last start, from 1.
-        restarts: Starts that followed an end.
-        started_at: Wall time at which its program was executed, None where it has not been in this run.
-        exit: How the last run ended, None before the first end.
-        adopted: Whether the keeper is not the parent of this run's first process.
-        request: The id under which it was asked for, None where its caller gave none.
-    """
-
-    id: str
-    spec: JobSpec
-    submitted_at: float
-    state: State
-    run: int = 1
-    restarts: int = 0
-    started_at: float | None = None
-    exit: Exit | None = None
-    adopted: bool = False
-    request: str | None = None
-
-
-Step = tuple[Job, tuple[Effect, ...]]
-
-
-def submit(job_id: str, spec: JobSpec, *, now: float, at: float, request: str | None = None) -> Step:
-    """A new job, on its first start.
+def submit(
+    job_id: str,
+    spec: JobSpec,
+    *,
+    now: float,
+    at: float,
+    request: str | None = None,
+    hold: bool = False,
+    held: bool = False,
+) -> Step:
+    """A new job, on its first start or waiting for what starts it (S28).
 
     Args:
         job_id: Unique for ever.
@@ -218,9 +78,29 @@ def submit(job_id: str, spec: JobSpec, *, now: float, at: float, request: str | 
         now: CLOCK_BOOTTIME.
         at: Wall time.
         request: The id under which it was asked for.
+        hold: As ``Conditions`` would tell now.
+        held: Likewise.
     """
-    job = Job(id=job_id, spec=spec, submitted_at=at, state=Starting(now), request=request)
-    return job, (Record("submitted", {}), Spawn(job.run))
+    at_once = starts_at_once(spec) or hold
+    job = Job(
+        id=job_id,
+        spec=spec,
+        submitted_at=at,
+        state=Starting(now, refusable=True),
+        run=1 if at_once and not held else 0,
+        request=request,
+        hold=hold,
+        held=held,
+        phase=now if spec.start_interval_s else 0.0,
+        calendar_from=at if spec.start_calendar else 0.0,
+    )
+    if job.run:
+        return job, (Record("submitted", {}), Spawn(job.run))
+    if at_once:
+        job, effects = _start(job, now, "submit")
+        return job, (Record("submitted", {}), *effects)
+    job = _wait(job, now - spec.throttle_s, now)
+    return job, (Record("submitted", {}), Record("waiting", {"for": []}))
 
 
 def transition(job: Job, event: Event, now: float, at: float) -> Step:
@@ -236,6 +116,15 @@ def transition(job: Job, event: Event, now: float, at: float) -> Step:
         The job as it now is, and what to do once that is in the journal. An event that means nothing in this state
         (late, repeated) leaves the job as it is.
     """
+    match event:
+        case Conditions(hold=hold, held=held):
+            job = replace(job, hold=hold, held=held)
+        case Triggered(cause="calendar"):
+            job = replace(job, calendar_from=at)
+        case Booted():
+            job = replace(job, phase=now if job.spec.start_interval_s else 0.0, again_at=(), streak=0)
+        case _:
+            pass
     match job.state:
         case Starting():
             return _starting(job, job.state, event, now, at)
@@ -247,8 +136,10 @@ def transition(job: Job, event: Event, now: float, at: float) -> Step:
             return _ending(job, job.state, event, now)
         case Backoff():
             return _backoff(job, job.state, event, now)
+        case Waiting():
+            return _waiting(job, job.state, event, now)
         case Finished():
-            return _finished(job, event, now)
+            return _finished(job, job.state, event, now)
         case _:
             assert_never(job.state)
 
@@ -260,7 +151,11 @@ def deadline(job: Job) -> float | None:
             return kill_at
         case Backoff(retry_at=retry_at):
             return retry_at
-        case Starting() | Running() | Finished():
+        case Running(ready_by=ready_by):
+            return ready_by
+        case Waiting(due_at=due_at):
+            return due_at
+        case Starting() | Finished():
             return None
         case _:
             assert_never(job.state)
@@ -280,7 +175,8 @@ def signal_due(job: Job) -> int:
 def _starting(job: Job, state: Starting, event: Event, now: float, at: float) -> Step:
     match event:
         case Spawned(pid=pid, ticks=ticks, adopted=adopted):
-            running = Running(pid, ticks, now)
+            limit_s = job.spec.ready.timeout_s if job.spec.ready else None
+            running = Running(pid, ticks, now, ready_by=None if limit_s is None else now + limit_s)
             up = replace(job, state=running, started_at=at, adopted=adopted)
             record = Record("started", {"pid": pid})
             if state.ask is None:
@@ -293,7 +189,7 @@ def _starting(job: Job, state: Starting, event: Event, now: float, at: float) ->
             return _exited(job, now, state.ask, None, event, now)  # it may have begun at any moment up to now
         case StopAsked(ask=ask) | RestartAsked(ask=ask):
             return replace(job, state=replace(state, ask=ask)), ()
-        case TreeGone() | Tick():
+        case TreeGone() | BecameReady() | Triggered() | Conditions() | Booted() | Tick():
             return job, ()
         case _:
             assert_never(event)
@@ -307,7 +203,15 @@ def _running(job: Job, state: Running, event: Event, now: float) -> Step:
             return _stop(job, state, ask, now)
         case Spawned(adopted=adopted):
             return replace(job, adopted=adopted), ()
-        case SpawnFailed() | TreeGone() | Tick():
+        case BecameReady() if not state.ready:
+            after_s = round(now - state.since, 3)
+            up = replace(job, state=replace(state, ready=True, ready_by=None))
+            return up, (Record("ready", {"pid": state.pid, "after_s": after_s}),)
+        case Tick() if state.ready_by is not None and now >= state.ready_by:
+            after_s = round(now - state.since, 3)
+            up = replace(job, state=replace(state, ready_by=None))
+            return up, (Record("not-ready", {"pid": state.pid, "after_s": after_s}),)
+        case SpawnFailed() | TreeGone() | BecameReady() | Triggered() | Conditions() | Booted() | Tick():
             return job, ()
         case _:
             assert_never(event)
@@ -323,7 +227,7 @@ def _stopping(job: Job, state: Stopping, event: Event, now: float) -> Step:
             return _tick_tree(job, state, now)
         case Spawned(adopted=adopted):
             return replace(job, adopted=adopted), (SignalTree(SIGKILL if state.killed else state.ask.signal),)
-        case SpawnFailed() | TreeGone():
+        case SpawnFailed() | TreeGone() | BecameReady() | Triggered() | Conditions() | Booted():
             return job, ()
         case _:
             assert_never(event)
@@ -335,11 +239,13 @@ def _ending(job: Job, state: Ending, event: Event, now: float) -> Step:
             return _after(job, state.started, state.ask, now)
         case StopAsked(ask=ask) | RestartAsked(ask=ask):
             after, effects = _stop_again(job, state, ask, now)
-            withdrawn = _starts_again(job, state.ask) and not ask.restart
-            return after, (Record("cancelled", {"why": ask.why}), *effects) if withdrawn else effects
+            would_be = _after(job, state.started, state.ask, now)[0].state
+            if ask.restart or isinstance(would_be, Finished):
+                return after, effects
+            return after, (Record("cancelled", {"why": ask.why}), *effects)
         case Tick():
             return _tick_tree(job, state, now)
-        case Spawned() | SpawnFailed() | Exited():
+        case Spawned() | SpawnFailed() | Exited() | BecameReady() | Triggered() | Conditions() | Booted():
             return job, ()
         case _:
             assert_never(event)
@@ -348,31 +254,117 @@ def _ending(job: Job, state: Ending, event: Event, now: float) -> Step:
 def _backoff(job: Job, state: Backoff, event: Event, now: float) -> Step:
     match event:
         case Tick() if now >= state.retry_at:
-            return _start(job, now)
+            if state.cause == "condition" and not job.hold:
+                return _wait(job, state.retry_at - job.spec.throttle_s, now), ()
+            return _start(job, now, state.cause)
         case RestartAsked():
-            return _start(job, now)
+            return _start_afresh(job, now)
         case StopAsked(ask=ask):
-            return replace(job, state=Finished()), (Record("cancelled", {"why": ask.why}),)
-        case Spawned() | SpawnFailed() | Exited() | TreeGone() | Tick():
+            return _cancelled(job, ask)
+        case (
+            Spawned()
+            | SpawnFailed()
+            | Exited()
+            | TreeGone()
+            | BecameReady()
+            | Triggered()
+            | Conditions()
+            | Booted()
+            | Tick()
+        ):
             return job, ()
         case _:
             assert_never(event)
 
 
-def _finished(job: Job, event: Event, now: float) -> Step:
+def _waiting(job: Job, state: Waiting, event: Event, now: float) -> Step:
+    match event:
+        case Conditions() if state.owed is not None and not job.held:
+            return _start(job, now, state.owed)
+        case Conditions() if job.hold:
+            return _trigger(job, state, "condition", now)
+        case Triggered(cause=cause):
+            return _trigger(job, state, cause, now)
+        case Tick() if state.due_at is not None and now >= state.due_at:
+            return _trigger(job, state, "interval", now)
+        case Booted():
+            return _boot(job, now)
+        case RestartAsked():
+            return _start_afresh(job, now)
+        case StopAsked(ask=ask):
+            return _cancelled(job, ask)
+        case Spawned() | SpawnFailed() | Exited() | TreeGone() | BecameReady() | Conditions() | Tick():
+            return job, ()
+        case _:
+            assert_never(event)
+
+
+def _finished(job: Job, state: Finished, event: Event, now: float) -> Step:
     match event:
         case RestartAsked():
-            return _start(job, now)
-        case Spawned() | SpawnFailed() | Exited() | TreeGone() | StopAsked() | Tick():
+            return _start_afresh(job, now)
+        case StopAsked(ask=ask) if ask.why == "stopped" and not state.final:
+            return replace(job, state=replace(state, final=True)), ()
+        case Booted() if not state.final:
+            return _boot(job, now)
+        case (
+            Spawned()
+            | SpawnFailed()
+            | Exited()
+            | TreeGone()
+            | BecameReady()
+            | Triggered()
+            | Conditions()
+            | Booted()
+            | StopAsked()
+            | Tick()
+        ):
             return job, ()
         case _:
             assert_never(event)
 
 
-def _start(job: Job, now: float) -> Step:
-    run, restarts = job.run + 1, job.restarts + 1
-    job = replace(job, state=Starting(now), run=run, restarts=restarts, started_at=None, adopted=False)
-    return job, (Record("starting", {}), Spawn(job.run))
+def _start(job: Job, now: float, cause: str) -> Step:
+    """The next run; where it depends on what is not ready, the wait for that."""
+    if job.held:
+        owed = replace(job, state=Waiting(now, cause))
+        return owed, (Record("waiting", {"for": list(job.spec.depends_on), "cause": cause}),)
+    restarts = job.restarts + (1 if job.run else 0)
+    starting = Starting(now)
+    job = replace(job, state=starting, run=job.run + 1, restarts=restarts, started_at=None, adopted=False)
+    return job, (Record("starting", {"cause": cause}), Spawn(job.run))
+
+
+def _start_afresh(job: Job, now: float) -> Step:
+    """A start that a person asked for: what there was of failures counts no more."""
+    return _start(replace(job, streak=0, again_at=()), now, "restart")
+
+
+def _trigger(job: Job, state: Waiting, cause: str, now: float) -> Step:
+    """A start for something that happened, no sooner than the throttle allows."""
+    if state.owed is not None:
+        return job, ()
+    at = state.since + job.spec.throttle_s
+    return _start(job, now, cause) if at <= now else (replace(job, state=Backoff(at, cause)), ())
+
+
+def _boot(job: Job, now: float) -> Step:
+    """What the host's boot makes of a job that nothing runs of."""
+    if starts_at_boot(job.spec):
+        return _start(job, now, "boot")
+    return (_wait(job, now - job.spec.throttle_s, now), ()) if waits(job.spec) else (job, ())
+
+
+def _wait(job: Job, since: float, now: float) -> Job:
+    return replace(job, state=Waiting(since, due_at=next_due(job, now)))
+
+
+def _cancelled(job: Job, ask: Ask) -> Step:
+    return _finish(job, ask), (Record("cancelled", {"why": ask.why}),)
+
+
+def _finish(job: Job, ask: Ask) -> Job:
+    return replace(job, state=Finished(final=ask.why == "stopped"))
 
 
 def _stop(job: Job, state: Running, ask: Ask, now: float) -> Step:
@@ -416,7 +408,7 @@ def _exited(job: Job, started: float, ask: Ask | None, stopping: Stopping | None
     end = Exit.from_wait(event.status, at=event.at, usage=event.usage, asked=asked)
     job = replace(job, exit=end)
     if not event.leftover:
-        after, effects = _after(job, started, ask, now)
+        after, effects = _after(job, started, ask, now, rebooted=event.rebooted)
         return after, (Record("exited", {"pid": event.pid, **_told(after, end, ask, now)}), *effects)
     stop = ask or Ask(job.spec.stop_signal_number, job.spec.stop_timeout_s or None, "stopped")
     kill_at = stopping.kill_at if stopping else _kill_at(stop, now)
@@ -426,25 +418,51 @@ def _exited(job: Job, started: float, ask: Ask | None, stopping: Stopping | None
     return job, (Record("exited", {"pid": event.pid, **told}), SignalTree(SIGKILL if killed else stop.signal))
 
 
-def _after(job: Job, started: float, ask: Ask | None, now: float) -> Step:
-    """What follows an end: nothing, the next start at once, or the next start later."""
-    if not _starts_again(job, ask):
-        return replace(job, state=Finished()), ()
-    retry_at = started + job.spec.throttle_s if ask is None else now
-    return _start(job, now) if retry_at <= now else (replace(job, state=Backoff(retry_at)), ())
+def _after(job: Job, started: float, ask: Ask | None, now: float, *, rebooted: bool = False) -> Step:
+    """What follows the end of a run, which ``job.exit`` tells of."""
+    if ask is not None:
+        return _start_afresh(job, now) if ask.restart else (_finish(job, ask), ())
+    if rebooted and starts_at_boot(job.spec):
+        return _again(job, started, "boot", now)
+    cause = None if job.exit is None or rebooted else why_again(job, job.exit)
+    if job.spec.backoff is not None:
+        job = replace(job, streak=streak_after(job, started, now))
+    return _rest(job, started, now) if cause is None else _again(job, started, cause, now)
 
 
-def _starts_again(job: Job, ask: Ask | None) -> bool:
-    return job.spec.keep_alive if ask is None else ask.restart
+def _again(job: Job, started: float, cause: str, now: float) -> Step:
+    """The next start, at once or later; or no more of them."""
+    limit = job.spec.restart_limit
+    if limit is not None:
+        lately = counted(job, limit, now)
+        if len(lately) >= limit.count:
+            told = {"restarts": limit.count, "within_s": limit.within_s}
+            return replace(job, state=Finished(failed=True)), (Record("failed", told),)
+        job = replace(job, again_at=(*lately, now))
+    retry_at = max(started + job.spec.throttle_s, now + delay_s(job))
+    return _start(job, now, cause) if retry_at <= now else (replace(job, state=Backoff(retry_at, cause)), ())
+
+
+def _rest(job: Job, started: float, now: float) -> Step:
+    """No start follows by itself: the job waits for what starts it, or has finished."""
+    if waits(job.spec) and not job.spec.launch_only_once:
+        return _wait(job, started, now), ()
+    return replace(job, state=Finished()), ()
 
 
 def _start_failed(job: Job, state: Starting, failure: Exit, now: float) -> Step:
-    """A first start that fails is refused; a later one of a kept job is tried again."""
+    """A submit whose start fails is refused; a later start of a kept job is tried again."""
     ask = None if state.ask is None or state.ask.restart else state.ask
-    again = job.spec.keep_alive and job.run > 1 and ask is None
-    after: State = Backoff(now + max(job.spec.throttle_s, RETRY_S_MIN)) if again else Finished()
-    job = replace(job, state=after, exit=failure)
-    return job, (Record("start-failed", _told(job, failure, ask, now)),)
+    job = replace(job, exit=failure)
+    effects: tuple[Effect, ...] = ()
+    if ask is not None:
+        after = _finish(job, ask)
+    elif state.refusable:
+        after = replace(job, state=Finished(final=True))
+    else:
+        began = now + max(0.0, RETRY_S_MIN - job.spec.throttle_s)
+        after, effects = _after(job, began, None, now)
+    return after, (Record("start-failed", _told(after, failure, ask, now)), *effects)
 
 
 def _told(after: Job, end: Exit, ask: Ask | None, now: float) -> dict[str, Any]:

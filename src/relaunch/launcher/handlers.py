@@ -11,8 +11,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 from dataclasses import dataclass
 
 from relaunch import __version__
-from relaunch.core import supervision as core
-from relaunch.core.supervision import Job
+from relaunch.core.job import Ask, Finished, Job, Running, Stopping
 from relaunch.errors import BadCall, BadSpec, NotRunning, Refused, RelaunchError, Survived
 from relaunch.fields import Wire, duration_s, signal_number
 from relaunch.labels import check_label, is_pattern
@@ -180,13 +179,13 @@ class Handlers:
 
         async def send(job: Job) -> Outcome:
             state = job.state
-            if not isinstance(state, core.Running | core.Stopping):
+            if not isinstance(state, Running | Stopping):
                 raise NotRunning(f"{job.spec.label} is not running ({word_of(job)})")
             if not send_signal(Process(state.pid, state.ticks), number):
                 raise NotRunning(f"{job.spec.label}: process {state.pid} is ending or may not be signalled")
             return self._outcome(job, None)
 
-        return await self._each(patterns, send, left_out=lambda job: isinstance(job.state, core.Finished))
+        return await self._each(patterns, send, left_out=lambda job: isinstance(job.state, Finished))
 
     async def wait(self, parameters: Wire) -> Wire:
         """See ``Wait`` in the interface."""
@@ -202,7 +201,7 @@ class Handlers:
 
         def finished() -> bool:
             now = self._supervisor.jobs.get(label)
-            return now is None or now.id != job.id or isinstance(now.state, core.Finished)
+            return now is None or now.id != job.id or isinstance(now.state, Finished)
 
         try:
             async for data in self._outputs.read(job.spec, lines, finished, follow=bool(follow)):
@@ -279,9 +278,9 @@ class Handlers:
         outcomes += await asyncio.gather(*(one(job) for job in jobs.values()))
         return {"outcomes": [outcome.to_wire() for outcome in outcomes]}
 
-    def _ask(self, job: Job, number: int | None, timeout_s: float | None, *, restart: bool = False) -> core.Ask:
+    def _ask(self, job: Job, number: int | None, timeout_s: float | None, *, restart: bool = False) -> Ask:
         grace_s = job.spec.stop_timeout_s if timeout_s is None else timeout_s
-        return core.Ask(number or job.spec.stop_signal_number, grace_s or None, "stopped", restart)
+        return Ask(number or job.spec.stop_signal_number, grace_s or None, "stopped", restart)
 
     def _outcome(self, job: Job, error: RelaunchError | None) -> Outcome:
         named = (error.wire_name, error.message) if error else (None, None)

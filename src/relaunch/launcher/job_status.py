@@ -5,8 +5,7 @@ Refuses to know who asks.
 
 import time
 
-from relaunch.core import supervision as core
-from relaunch.core.supervision import Job
+from relaunch.core.job import Backoff, Finished, Job, Running, Stopping
 from relaunch.launcher.alarm import boottime
 from relaunch.model import JobStatus
 
@@ -14,7 +13,7 @@ from relaunch.model import JobStatus
 def status_of(job: Job, output: str) -> JobStatus:
     """What is, under a label; ``output`` is where the job writes to."""
     state = job.state
-    running = isinstance(state, core.Running | core.Stopping)
+    running = isinstance(state, Running | Stopping)
     return JobStatus(
         label=job.spec.label,
         state=word_of(job),
@@ -23,10 +22,10 @@ def status_of(job: Job, output: str) -> JobStatus:
         restarts=job.restarts,
         argv=job.spec.argv,
         submitted_at=job.submitted_at,
-        pid=state.pid if isinstance(state, core.Running | core.Stopping) else None,
+        pid=state.pid if isinstance(state, Running | Stopping) else None,
         started_at=job.started_at,
         uptime_s=round(time.time() - job.started_at, 3) if running and job.started_at else None,
-        retry_in_s=round(state.retry_at - boottime(), 3) if isinstance(state, core.Backoff) else None,
+        retry_in_s=round(state.retry_at - boottime(), 3) if isinstance(state, Backoff) else None,
         exit=job.exit,
         output=output,
     )
@@ -34,6 +33,6 @@ def status_of(job: Job, output: str) -> JobStatus:
 
 def word_of(job: Job) -> str:
     """The word for a job's state in the interface."""
-    if isinstance(job.state, core.Finished):
+    if isinstance(job.state, Finished):
         return "failed" if job.exit is not None and job.exit.reason == "start-failed" else "exited"
     return type(job.state).__name__.lower()

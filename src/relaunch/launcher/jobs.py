@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterable, Iterator
 
 from relaunch.core.document import without_spec
-from relaunch.core.supervision import Finished, Job, Running, Stopping
+from relaunch.core.job import Finished, Job, Running, Stopping
 from relaunch.errors import NoSuchLabel
 from relaunch.labels import is_pattern, select
 

@@ -20,7 +20,7 @@ from typing import Any
 
 from relaunch import __version__
 from relaunch.core.document import from_document, to_document
-from relaunch.core.supervision import Job
+from relaunch.core.job import Job
 from relaunch.errors import RelaunchError
 from relaunch.keeper.wire import Message
 from relaunch.launcher.alarm import boottime

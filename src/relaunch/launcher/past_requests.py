@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from relaunch.core.document import from_document
-from relaunch.core.supervision import Job
+from relaunch.core.job import Job
 from relaunch.errors import RelaunchError, from_wire
 from relaunch.fields import Wire
 from relaunch.model import JobSpec

@@ -12,8 +12,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import NamedTuple, assert_never
 
-from relaunch.core import supervision as core
-from relaunch.core.supervision import Job
+from relaunch.core.job import Backoff, Ending, Finished, Job, Running, Starting, Stopping, Waiting
 from relaunch.errors import RelaunchError
 from relaunch.keeper.wire import Message
 from relaunch.labels import check_label
@@ -63,9 +62,9 @@ def recover(
         if key in held:
             supervisor.reported(held.pop(key))
             _resume(supervisor, job)
-        elif isinstance(job.state, core.Starting) and hello["launcher_starts"] > 1:
+        elif isinstance(job.state, Starting) and hello["launcher_starts"] > 1:
             supervisor.order_spawn(job)
-        elif isinstance(job.state, core.Starting | core.Running | core.Stopping):
+        elif isinstance(job.state, Starting | Running | Stopping):
             _find(supervisor, link, job, survivors.pop(key, None), hello["boot_id"])
         else:
             _resume(supervisor, job)
@@ -82,12 +81,12 @@ def _resume(supervisor: Supervisor, job: Job) -> None:
     What has come of it since is not in the journal yet, and asks by itself.
     """
     now = supervisor.jobs.by_id(job.id) or job
-    if isinstance(job.state, core.Stopping | core.Ending) and isinstance(now.state, core.Stopping | core.Ending):
+    if isinstance(job.state, Stopping | Ending) and isinstance(now.state, Stopping | Ending):
         supervisor.signal_again(now)
 
 
 def _find(supervisor: Supervisor, link: KeeperLink, job: Job, survivor: tuple[int, int] | None, boot_id: str) -> None:
-    if isinstance(job.state, core.Running | core.Stopping):
+    if isinstance(job.state, Running | Stopping):
         survivor = job.state.pid, job.state.ticks
     if survivor is None or not _is_there(survivor):
         pid = survivor[0] if survivor else None
@@ -107,15 +106,15 @@ def from_before_boot(job: Job, now: float) -> Job:
     The clock of an earlier boot means nothing now, and its process ids are others' by now.
     """
     match job.state:
-        case core.Starting():
+        case Starting():
             return replace(job, state=replace(job.state, since=0.0))
-        case core.Running() | core.Stopping():
+        case Running() | Stopping():
             return replace(job, state=replace(job.state, since=0.0, ticks=_NOBODY_TICKS))
-        case core.Ending():
+        case Ending():
             return replace(job, state=replace(job.state, started=0.0))
-        case core.Backoff():
-            return replace(job, state=core.Backoff(max(now, job.spec.throttle_s)))
-        case core.Finished():
+        case Backoff():
+            return replace(job, state=replace(job.state, retry_at=max(now, job.spec.throttle_s)))
+        case Waiting() | Finished():
             return job
         case _:
             assert_never(job.state)
@@ -123,7 +122,7 @@ def from_before_boot(job: Job, now: float) -> Job:
 
 def _in_hand(job: Job, marked_ids: set[str]) -> Job:
     """The job, adopted if what is left of it may have been another keeper's; a report can tell better."""
-    if isinstance(job.state, core.Backoff | core.Finished):
+    if isinstance(job.state, Backoff | Finished):
         return job
     return replace(job, adopted=job.id in marked_ids)
 
@@ -168,7 +167,7 @@ def _take_in(supervisor: Supervisor, link: KeeperLink, key: str, pid: int, ticks
         return
     if supervisor.jobs.get(label) or not run.isdecimal() or not argv[0] or not is_ours(pid):
         return
-    state = core.Running(pid, ticks, boottime())
+    state = Running(pid, ticks, boottime())
     job = Job(
         id=job_id,
         spec=JobSpec(label=label, argv=argv),

@@ -12,7 +12,7 @@ from dataclasses import replace
 from itertools import count
 
 from relaunch.core import supervision as core
-from relaunch.core.supervision import Job
+from relaunch.core.job import SIGKILL, Ask, Backoff, Finished, Job, RestartAsked, Starting, StopAsked
 from relaunch.errors import JournalFailed, LabelInUse, Refused, ShuttingDown, StartFailed
 from relaunch.launcher.alarm import boottime
 from relaunch.launcher.journal import Journal, NewEvent, Write
@@ -83,7 +83,7 @@ class Requests:
     async def _submit(self, spec: JobSpec, request: str | None) -> Job:
         self._check_open()
         old = self._supervisor.jobs.get(spec.label)
-        if old is not None and not isinstance(old.state, core.Finished):
+        if old is not None and not isinstance(old.state, Finished):
             raise LabelInUse(f"label {spec.label} is in use by a job that has not finished; choose another, or stop it")
         job_id = f"{self._ids}{next(self._numbers):x}"
         job, effects = core.submit(job_id, spec, now=boottime(), at=time.time(), request=request)
@@ -91,26 +91,26 @@ class Requests:
         self._supervisor.begin(job, effects, replaces=old)
         return _started(await started)
 
-    async def stop(self, job: Job, ask: core.Ask) -> tuple[Job, bool]:
+    async def stop(self, job: Job, ask: Ask) -> tuple[Job, bool]:
         """End a job's whole tree.
 
         Returns:
             The job, and whether nothing of it is left.
         """
         job = self._now(job)
-        if isinstance(job.state, core.Finished):
+        if isinstance(job.state, Finished):
             return job, True
         run = job.run
 
         def gone(now: Job) -> bool:  # a later request to restart may have taken over
-            return isinstance(now.state, core.Finished) or now.run > run
+            return isinstance(now.state, Finished) or now.run > run
 
         ended = self._until(job, lambda now, told: gone(now) or "survived" in told)
-        self._supervisor.apply(job, core.StopAsked(ask))
+        self._supervisor.apply(job, StopAsked(ask))
         job = await ended
         return job, gone(job)
 
-    async def restart(self, job: Job, ask: core.Ask) -> tuple[Job, bool]:
+    async def restart(self, job: Job, ask: Ask) -> tuple[Job, bool]:
         """End a job, where it runs, and start it.
 
         Returns:
@@ -129,24 +129,24 @@ class Requests:
             raise LabelInUse(f"{label} was submitted anew meanwhile; the job that had the label is not started again")
 
         def settled(now: Job, told: frozenset[str]) -> bool:
-            return "survived" in told or isinstance(now.state, core.Finished) or (now.run > run and _has_begun(now))
+            return "survived" in told or isinstance(now.state, Finished) or (now.run > run and _has_begun(now))
 
         started = self._until(job, settled)
-        self._supervisor.apply(job, core.RestartAsked(ask))
+        self._supervisor.apply(job, RestartAsked(ask))
         job = await started
-        begun = not isinstance(job.state, core.Backoff | core.Finished)
+        begun = not isinstance(job.state, Backoff | Finished)
         if not begun and job.exit is not None and job.exit.reason == "start-failed":
             raise StartFailed(f"{label} was not started: {job.exit.message}")
-        if job.run == run and isinstance(job.state, core.Finished):
+        if job.run == run and isinstance(job.state, Finished):
             raise Refused(f"{label} was stopped by a later request, and not started again")
         return job, job.run > run
 
     async def finished(self, job: Job) -> Job:
         """The job once nothing of it runs and nothing will start it again by itself."""
         job = self._now(job)
-        if isinstance(job.state, core.Finished):
+        if isinstance(job.state, Finished):
             return job
-        return await self._until(job, lambda now, _: isinstance(now.state, core.Finished))
+        return await self._until(job, lambda now, _: isinstance(now.state, Finished))
 
     async def end(self, *, leave_jobs: bool) -> list[Job]:
         """Take nothing new; end every job, unless they are left; have it all in the journal.
@@ -168,8 +168,8 @@ class Requests:
     def hasten(self) -> None:
         """Kill what a shutdown still waits for."""
         for job in self._supervisor.jobs:
-            if not isinstance(job.state, core.Finished):
-                self._supervisor.apply(job, core.StopAsked(core.Ask(core.SIGKILL, None, "shutdown")))
+            if not isinstance(job.state, Finished):
+                self._supervisor.apply(job, StopAsked(Ask(SIGKILL, None, "shutdown")))
 
     def _until(self, job: Job, watcher: Watcher) -> Awaitable[Job]:
         """As ``Waiting.until``; that an earlier run ended may still have to be journaled and told, and is no answer."""
@@ -180,7 +180,7 @@ class Requests:
 
         Nothing may be applied to that one in any other state: its label may be another job's by now.
         """
-        return self._supervisor.jobs.by_id(job.id) or replace(job, state=core.Finished())
+        return self._supervisor.jobs.by_id(job.id) or replace(job, state=Finished())
 
     def _check_open(self) -> None:
         if self._closing:
@@ -188,7 +188,7 @@ class Requests:
 
 
 def _has_begun(job: Job) -> bool:
-    return not isinstance(job.state, core.Starting)
+    return not isinstance(job.state, Starting)
 
 
 def _started(job: Job) -> Job:
@@ -198,5 +198,5 @@ def _started(job: Job) -> Job:
     return job
 
 
-def _shutdown_ask(job: Job) -> core.Ask:
-    return core.Ask(job.spec.stop_signal_number, job.spec.stop_timeout_s or None, "shutdown")
+def _shutdown_ask(job: Job) -> Ask:
+    return Ask(job.spec.stop_signal_number, job.spec.stop_timeout_s or None, "shutdown")

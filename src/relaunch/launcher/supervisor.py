@@ -9,7 +9,24 @@ import time
 from typing import Any
 
 from relaunch.core import supervision as core
-from relaunch.core.supervision import Job
+from relaunch.core.job import (
+    SIGKILL,
+    Effect,
+    Ending,
+    Event,
+    Exited,
+    Finished,
+    Job,
+    Record,
+    Running,
+    SignalTree,
+    Spawn,
+    Spawned,
+    SpawnFailed,
+    Stopping,
+    Tick,
+    TreeGone,
+)
 from relaunch.errors import JournalFailed, one_line
 from relaunch.keeper.wire import Message
 from relaunch.launcher.alarm import Alarm, boottime
@@ -49,11 +66,11 @@ class Supervisor:
 
     # What happens to jobs
 
-    def begin(self, job: Job, effects: tuple[core.Effect, ...], *, replaces: Job | None) -> None:
+    def begin(self, job: Job, effects: tuple[Effect, ...], *, replaces: Job | None) -> None:
         """Take in a new job, and start it; ``replaces`` had the label before, and has finished."""
         self._write(job, effects, refusable=True, replaces=replaces)
 
-    def apply(self, job: Job, event: core.Event, forget: str | None = None) -> None:
+    def apply(self, job: Job, event: Event, forget: str | None = None) -> None:
         """Apply an event to a job; ``forget`` is the key that the keeper may then drop."""
         after, effects = core.transition(job, event, boottime(), time.time())
         if after is not job or effects or forget:
@@ -70,17 +87,17 @@ class Supervisor:
                 continue
             match report["event"]:
                 case "spawned":
-                    self.apply(job, core.Spawned(report["pid"], report["ticks"], self._is_adopted(job, report)))
+                    self.apply(job, Spawned(report["pid"], report["ticks"], self._is_adopted(job, report)))
                 case "failed":
                     self._ordered.discard(report["key"])
-                    self.apply(job, core.SpawnFailed(start_failure(report)))
+                    self.apply(job, SpawnFailed(start_failure(report)))
                 case "exited":
                     self.ended(job, report)
 
     def ended(self, job: Job, report: Message) -> None:
         """Apply the end of a job's first process, as the keeper told it or recovery found it."""
         leftover = bool(self.trees.members(Root(job.id, None, job.adopted)))
-        event = core.Exited(report["pid"], report["status"], report["at"], report["usage"], leftover)
+        event = Exited(report["pid"], report["status"], report["at"], report["usage"], leftover)
         self.apply(job, event, forget=report.get("key"))
 
     def restore(self, job: Job) -> None:
@@ -91,11 +108,11 @@ class Supervisor:
     def take_in(self, job: Job) -> None:
         """Take in a job that is running and that the journal does not know yet."""
         first = root_of(job).first
-        self._write(job, (core.Record("taken-in", {"pid": first.pid if first else None}),))
+        self._write(job, (Record("taken-in", {"pid": first.pid if first else None}),))
 
     def signal_again(self, job: Job) -> None:
         """Do again what a stop under way asks for, as after a launcher died in the middle of it."""
-        self._perform(job, (core.SignalTree(core.signal_due(job)),))
+        self._perform(job, (SignalTree(core.signal_due(job)),))
 
     def order_spawn(self, job: Job) -> None:
         """Have the keeper start the job's current run."""
@@ -127,7 +144,7 @@ class Supervisor:
     def _write(
         self,
         job: Job,
-        effects: tuple[core.Effect, ...],
+        effects: tuple[Effect, ...],
         *,
         before: Job | None = None,
         refusable: bool = False,
@@ -135,7 +152,7 @@ class Supervisor:
         forget: str | None = None,
     ) -> None:
         """Put the job and its records in the journal, then perform the effects."""
-        records = [effect for effect in effects if isinstance(effect, core.Record)]
+        records = [effect for effect in effects if isinstance(effect, Record)]
         kinds = frozenset(record.kind for record in records)
         performed = False
 
@@ -165,7 +182,7 @@ class Supervisor:
         documents[job.id] = self.jobs.document(job)
         events = [self._event(before or job, job, record) for record in records]
         self._journal.write(Write(events, documents, done, refusable, stalled))
-        if isinstance(job.state, core.Finished):
+        if isinstance(job.state, Finished):
             self._outputs.unbound(job.spec)
             for old in self.jobs.superfluous():
                 parted = self._parted(old)
@@ -177,7 +194,7 @@ class Supervisor:
         gone: dict[str, str | None] = {job.id: None}
         return gone if job.request is None else gone | self.past.keep_job(job, self.jobs.document(job))
 
-    def _event(self, before: Job, after: Job, record: core.Record) -> NewEvent:
+    def _event(self, before: Job, after: Job, record: Record) -> NewEvent:
         # The record of an end tells of the run that ended, though the next one may have been decided with it.
         job = before if record.kind == "exited" else after
         data: dict[str, Any] = {
@@ -194,16 +211,16 @@ class Supervisor:
             event.more_at_once = self._outputs.tail_at_hand(job.spec)
         return event
 
-    def _perform(self, job: Job, effects: tuple[core.Effect, ...]) -> None:
+    def _perform(self, job: Job, effects: tuple[Effect, ...]) -> None:
         for effect in effects:
             match effect:
-                case core.Spawn():
+                case Spawn():
                     self.order_spawn(job)
-                case core.SignalTree(signal=number):
+                case SignalTree(signal=number):
                     self.trees.signal(root_of(job), number)
-                    if isinstance(job.state, core.Ending):
+                    if isinstance(job.state, Ending):
                         self._look(job.id)
-                case core.Record():
+                case Record():
                     pass
 
     def _refuse(self, job: Job, replaces: Job | None, error: JournalFailed) -> None:
@@ -219,16 +236,16 @@ class Supervisor:
         Where KILL is due, it goes to those too who were forked since it last did.
         """
         job = self.jobs.by_id(job_id)
-        if job is None or not isinstance(job.state, core.Ending):
+        if job is None or not isinstance(job.state, Ending):
             return
         members = self.trees.members(root_of(job))
         if members:
             if job.state.killed:
-                self.trees.signal(root_of(job), core.SIGKILL)
+                self.trees.signal(root_of(job), SIGKILL)
             self.trees.watch(job_id, members, lambda: self._look(job_id))
         else:
             self.trees.unwatch(job_id)
-            self.apply(job, core.TreeGone())
+            self.apply(job, TreeGone())
 
     def _forget_once_journaled(self, key: str) -> None:
         """Have the keeper drop the end of a run that is no job's current one, after what is being written of it."""
@@ -244,7 +261,7 @@ class Supervisor:
 
     def _note(self, job: Job) -> None:
         """Keep the bounds of output and the timer in step with a job."""
-        if isinstance(job.state, core.Running | core.Stopping):
+        if isinstance(job.state, Running | Stopping):
             self._outputs.bound(job.spec)
         at = core.deadline(job)
         if at is not None:
@@ -253,7 +270,7 @@ class Supervisor:
     def _due(self, at: float, job_id: str) -> None:
         job = self.jobs.by_id(job_id)
         if job is not None and core.deadline(job) == at:
-            self.apply(job, core.Tick())
+            self.apply(job, Tick())
 
 
 def start_failure(report: Message) -> Exit:
@@ -271,6 +288,6 @@ def start_failure(report: Message) -> Exit:
 
 def root_of(job: Job) -> Root:
     """What is known of a job's tree."""
-    if isinstance(job.state, core.Running | core.Stopping):
+    if isinstance(job.state, Running | Stopping):
         return Root(job.id, Process(job.state.pid, job.state.ticks), job.adopted)
     return Root(job.id, None, job.adopted)

@@ -6,7 +6,7 @@ Refuses to know what they wait for: each brings a function that says yes.
 import asyncio
 from collections.abc import Callable
 
-from relaunch.core.supervision import Job
+from relaunch.core.job import Job
 from relaunch.errors import RelaunchError
 
 Watcher = Callable[[Job, frozenset[str]], bool]
