@@ -4,6 +4,7 @@ Decides nothing: each event goes through ``transition``, and what that asks for 
 (S2). Refuses to know the Unix socket and its callers.
 """
 
+import asyncio
 import os
 import time
 from typing import Any
@@ -27,8 +28,9 @@ from relaunch.core.job import (
     Tick,
     TreeGone,
 )
-from relaunch.errors import JournalFailed, one_line
+from relaunch.errors import BadSpec, JournalFailed, one_line
 from relaunch.keeper.wire import Message
+from relaunch.launcher.accounts import account_of
 from relaunch.launcher.alarm import Alarm, boottime
 from relaunch.launcher.jobs import Jobs, key_of
 from relaunch.launcher.journal import Journal, NewEvent, Write
@@ -116,20 +118,30 @@ class Supervisor:
 
     def order_spawn(self, job: Job) -> None:
         """Have the keeper start the job's current run."""
-        spec = job.spec
+        spec, key = job.spec, key_of(job)
         own = {
             "LAUNCH_JOB_ID": job.id,
             "LAUNCH_JOB_RUN": str(job.run),
             "LAUNCH_JOB_LABEL": spec.label,
             "LAUNCH_JOB_SOCKET": self._socket_path,
         }
-        self._ordered.add(key_of(job))
+
+        def refused(line: str) -> None:
+            if now := self.jobs.by_key(key):
+                self.apply(now, SpawnFailed(Exit(reason="start-failed", message=line, at=time.time())))
+
+        try:
+            account = account_of(spec)
+        except BadSpec as error:  # it was another's or nobody's since it was submitted
+            asyncio.get_running_loop().call_soon(refused, str(error))
+            return
+        self._ordered.add(key)
         self._link.order(
             "spawn",
-            key=key_of(job),
+            key=key,
             argv=spec.argv,
             program=spec.program or spec.argv[0],
-            env={**spec.env, **own},
+            env={**account.env, **spec.env, **own},
             cwd=spec.cwd or "/",
             stdin=spec.stdin,
             stdout=spec.stdout or self._outputs.path(spec.label),
@@ -137,6 +149,11 @@ class Supervisor:
             umask=spec.umask,
             nice=spec.nice,
             limits=spec.limits,
+            user=account.user,
+            own_output=spec.stdout is None,
+            low_priority_io=spec.low_priority_io,
+            globbing=spec.globbing,
+            sockets=job.id if spec.sockets else None,
         )
 
     # One step of one job
