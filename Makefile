@@ -3,6 +3,7 @@
 #   make demo    a launcher and eight jobs, for real, in under a minute
 #   make test    the whole test suite
 #   make check   lint, types, import rules, then the whole test suite
+#   make fuzz    job files made of bytes that a fuzzer finds, for FUZZ_SECONDS
 #   make bench   the benchmarks: tables with ratios to a floor measured in the same run
 #   make clean   removes what these have made
 
@@ -18,12 +19,14 @@ BENCHMARKS := cli_latency submit_throughput footprint notify_latency storm fanou
 # What the benchmarks compare with, on top of that; without it they name what they did not measure.
 DEBIAN_PEERS := $(if $(filter 0,$(shell id -u)),pdsh clustershell pssh)
 
+FUZZ_SECONDS ?= 60
+
 BIN := .venv/bin
 TYPED := $(wildcard src tests benchmarks examples)
 
 export PYTHON
 .SILENT:
-.PHONY: demo test check bench clean setup setup-dev setup-bench lint
+.PHONY: demo test check fuzz bench clean setup setup-dev setup-bench lint
 
 demo: setup
 	PATH="$(CURDIR)/$(BIN):$$PATH" scripts/demo
@@ -41,6 +44,13 @@ lint: setup-dev
 	$(BIN)/ruff format --check
 	$(BIN)/mypy $(TYPED)
 	$(BIN)/lint-imports --no-logo
+
+# Where there is no atheris to be had, as on processors other than x86-64, this says so and is well.
+fuzz: setup-dev
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[fuzz]' || echo "fuzz: going on without atheris" >&2
+	if $(BIN)/python -c 'import atheris' 2>/dev/null; \
+	then PYTHONPATH=. $(BIN)/python tests/fuzz/job_file.py -max_len=4096 -max_total_time=$(FUZZ_SECONDS); \
+	else echo "fuzz: skipped, there is no atheris for this Python"; fi
 
 bench: setup-bench
 	set -e; for name in $(BENCHMARKS); do $(BIN)/python benchmarks/$$name.py; done

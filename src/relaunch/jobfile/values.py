@@ -153,6 +153,8 @@ def _service(value: object) -> int | str:
 
 
 def _signal(value: object) -> str:
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
     if not isinstance(value, str | int) or isinstance(value, bool):
         raise BadSpec("must be a signal's name or number")
     return a_signal(value)
