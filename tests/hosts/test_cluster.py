@@ -241,3 +241,36 @@ def test_a_pattern_that_is_wrong_is_told_and_not_tried_again(network: SshNetwork
             assert (host, type(what)) == ("host1", BadPattern)
 
     drive(work())
+
+
+def test_a_host_that_is_reached_later_tells_what_has_happened_since_the_stream_began(connect_ssh: ConnectSsh) -> None:
+    """[R31] Whether or not something of before is asked for, and more of it than has happened since, or less."""
+    network = connect_ssh(Sshd(), Sshd())
+    network.serve()
+    late = network.ssh_hosts[1]
+
+    def run(*labels: str) -> None:
+        for label in labels:
+            late.launch("run", "-l", label, "--", "true")
+
+    async def told_after(count: int | None, *labels: str) -> list[str | None]:
+        late.kill_sshd()
+        await close_all()
+        cluster = Cluster(names(network), connect_timeout_s=3.0)
+        async with cluster, aclosing(cluster.events("p*", kinds=["job.exited"], count=count)) as told:
+            await until(told, (late.name, "HostUnreachable"))
+            await asyncio.to_thread(run, *labels)
+            late.start_sshd()
+            found: list[str | None] = []
+            while found[-1:] != [labels[-1]]:
+                what = (await anext(told))[1]
+                found += [what.label] if isinstance(what, Event) else []
+        return found
+
+    async def work() -> None:
+        await asyncio.to_thread(run, "p1", "p2", "p3")
+        assert await told_after(None, "p4", "p5") == ["p4", "p5"]
+        assert await told_after(1, "p6", "p7") == ["p6", "p7"]
+        assert await told_after(3, "p8") == ["p6", "p7", "p8"]
+
+    drive(work())

@@ -1,7 +1,9 @@
 """What commands say where no launcher answers, or something else answers in its place."""
 
 import os
+import signal
 import socket
+import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -196,3 +198,26 @@ def test_replies_may_come_in_pieces(place: Host) -> None:
 
     with impostor(place, answer):
         assert place.launch("list", "--json").stdout == "[]\n"
+
+
+def test_a_launcher_that_says_nothing_is_not_waited_for_without_end(host: Host) -> None:
+    """[W14]"""
+    host.launch("submit", "-l", "p1", "-p", "sleep", "120")
+    pid = host.launcher_pid
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        for typed in (["list"], ["events"], ["submit", "-l", "p2", "-p", "ls"], ["signal", "HUP", "p1"]):
+            done = host.launch("--timeout", "0.3", *typed, check=False)
+            assert (done.returncode, done.stdout) == (3, "")
+            assert done.stderr.startswith(f"launch: the launcher at {host.socket} has not answered ")
+            assert " within 0.3 seconds" in done.stderr
+            assert ("whether it was done is unknown" in done.stderr) == (typed[0] in ("submit", "signal"))
+        following, stopping = host.popen("events", "-f"), host.popen("--timeout", "0.1", "stop", "p1")
+        with pytest.raises(subprocess.TimeoutExpired):
+            stopping.wait(timeout=1.0)
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    assert stopping.wait(timeout=20) == 0
+    following.terminate()
+    following.wait()
+    assert "--timeout means nothing" in host.launch("--timeout", "3", "version", check=False).stderr

@@ -77,9 +77,12 @@ class Argument:
 
 
 class Command:
-    """A command: its name is also that of the module in ``relaunch.cli`` whose ``run(arguments)`` carries it out."""
+    """A command: its name is also that of the module in ``relaunch.cli`` whose ``run(arguments)`` carries it out.
 
-    __slots__ = ("arguments", "description", "example", "flags", "name", "options", "summary", "takes_program")
+    ``stray`` is what to say of a word that is one too many.
+    """
+
+    __slots__ = ("arguments", "description", "example", "flags", "name", "options", "stray", "summary", "takes_program")
 
     def __init__(
         self,
@@ -90,12 +93,14 @@ class Command:
         example: str,
         description: str = "",
         takes_program: bool = False,
+        stray: str = "",
     ) -> None:
         self.name = name
         self.summary = summary
         self.description = description
         self.example = example
         self.takes_program = takes_program
+        self.stray = stray
         self.options = [part for part in parts if isinstance(part, Option)]
         self.arguments = [part for part in parts if isinstance(part, Argument)]
         self.flags = {flag: option for option in self.options for flag in option.flags}
@@ -154,6 +159,7 @@ COMMANDS = [
         [
             Option("--background", "", "return once it answers; it outlives the session"),
             Option("--replace", "", "start a running launcher's program anew, as after an upgrade; jobs stay"),
+            _JSON,
         ],
         description="Stays in the foreground and logs to stderr unless told otherwise. One launcher serves each user.",
         example="launch serve --background",
@@ -161,7 +167,7 @@ COMMANDS = [
     Command(
         "submit",
         "start a job",
-        _job_options(label_required=True),
+        [*_job_options(label_required=True), _JSON],
         description=(
             "What follows the program is the program's, dashes and all. Answers when the program runs. It has to stay "
             "in the foreground: what it leaves running when it ends is stopped. Relative paths are from where you are, "
@@ -192,22 +198,23 @@ COMMANDS = [
             _LABELS,
             Option("--signal", "SIGNAL", "first signal instead of the job's own", completes="signal"),
             Option("--timeout", "SECONDS", "grace before KILL instead of the job's own; 0 waits for ever", seconds),
+            _JSON,
         ],
         description="Returns when they have ended. A job that is refused or survives is named, and the status is 1.",
         example="launch stop p1 'group/*'",
     ),
-    Command("restart", "stop jobs and start them again", [_LABELS], example="launch restart group/p1"),
+    Command("restart", "stop jobs and start them again", [_LABELS, _JSON], example="launch restart group/p1"),
     Command(
         "signal",
         "send a signal to jobs",
-        [Argument("SIGNAL", "", "a name such as HUP, or a number", completes="signal"), _LABELS],
+        [Argument("SIGNAL", "", "a name such as HUP, or a number", completes="signal"), _LABELS, _JSON],
         description="To each job's own process only.",
         example="launch signal HUP group/p1",
     ),
     Command(
         "kill",
         "end jobs at once, with everything they have started",
-        [_LABELS],
+        [_LABELS, _JSON],
         description="KILL to each job's whole tree.",
         example="launch kill group/p1",
     ),
@@ -280,6 +287,7 @@ COMMANDS = [
             "event is left out. Only what it has exited with 0 for counts as handled."
         ),
         example="launch subscribe -f 'group/*' --exec ./page",
+        stray="labels are chosen with -f",
     ),
     Command(
         "subscriptions",
@@ -290,14 +298,14 @@ COMMANDS = [
     Command(
         "unsubscribe",
         "end subscriptions",
-        [Argument("ID", "+", "a subscription's id or name")],
+        [Argument("ID", "+", "a subscription's name, or its id or the first digits of it"), _JSON],
         description="A subscriber that goes on is told nothing more.",
         example="launch unsubscribe pager",
     ),
     Command(
         "shutdown",
         "stop every job and end the launcher",
-        [Option("--leave-jobs", "", "let the jobs run, for the next launcher to adopt")],
+        [Option("--leave-jobs", "", "let the jobs run, for the next launcher to adopt"), _JSON],
         example="launch shutdown",
     ),
     Command(
@@ -352,7 +360,7 @@ GLOBAL = Command(
         Option(
             "--timeout",
             "SECONDS",
-            "how long a host may take: to answer (30), or where it waits to connect",
+            "how long a host, or this one's launcher, may take: to answer (30), or where it waits to connect",
             some_seconds,
         ),
     ],

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 def run(arguments: Arguments) -> int:
     """Send KILL to whole trees and say how each ended."""
-    return stop_and_tell(arguments["patterns"], "KILL", None)
+    return stop_and_tell(arguments, "KILL", None)
 
 
 def run_over(over: Over, arguments: Arguments) -> int:

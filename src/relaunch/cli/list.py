@@ -6,7 +6,7 @@ import os
 
 from relaunch.cli.output import STDOUT, write
 from relaunch.client.calls import list_jobs
-from relaunch.client.quick import Client, encode
+from relaunch.client.quick import Client, encode_array
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ def run(arguments: Arguments) -> int:
     """List jobs."""
     jobs = Client().call(list_jobs(arguments["patterns"]))
     if arguments["json"]:
-        write("[" + ",\n ".join(map(encode, jobs)) + "]\n")
+        write(encode_array(jobs))
     else:
         from relaunch.cli.render import jobs_table
 

@@ -13,12 +13,14 @@ from relaunch.cli.grammar import HOSTS_VARIABLE
 from relaunch.cli.interrupted import Interrupted, die
 from relaunch.cli.output import OutputFailed, say
 from relaunch.cli.recogniser import recognise
-from relaunch.errors import RelaunchError
+from relaunch.errors import BadLabel, BadPattern, NoSuchLabel, RelaunchError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import NoReturn
+
+    from relaunch.cli.grammar import Arguments
 
 FAILED = 1
 
@@ -44,8 +46,8 @@ def run(typed: Sequence[str]) -> int:
     Returns:
         The exit status. Whatever went wrong has been said in one line on standard error.
     """
+    over, arguments = None, None
     try:
-        over = None
         if (typed and typed[0][:1] == "-") or os.environ.get(HOSTS_VARIABLE):
             from relaunch.cli.over import take_hosts
 
@@ -68,12 +70,20 @@ def run(typed: Sequence[str]) -> int:
         die(end.number)
         return 128 + end.number
     except RelaunchError as error:
-        return _fail(error.message, error.exit_status)
+        return _fail(error.message + _hint(error, arguments if over is None else None), error.exit_status)
     except OutputFailed as error:
         return _fail(str(error), FAILED)
     except Exception as error:  # noqa: BLE001 - the last resort: a user is never shown a traceback unasked
         return _fail(f"unexpected {type(error).__name__}: {error}; LAUNCH_DEBUG=1 shows where", FAILED)
     return status
+
+
+def _hint(error: RelaunchError, arguments: Arguments | None) -> str:
+    if arguments is None or not isinstance(error, BadLabel | BadPattern | NoSuchLabel):
+        return ""
+    from relaunch.cli.hints import hint
+
+    return hint(error, arguments)
 
 
 def _fail(message: str, status: int) -> int:

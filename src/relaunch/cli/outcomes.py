@@ -6,11 +6,11 @@ Knows the interface's Outcome. Refuses to know which request it was.
 from __future__ import annotations
 
 from relaunch.cli.output import say, write
-from relaunch.errors import from_wire
+from relaunch.errors import NoSuchLabel, from_wire
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
     from typing import Any
 
     from relaunch.cli.results import Told
@@ -18,12 +18,13 @@ if TYPE_CHECKING:
     Wire = dict[str, Any]
 
 
-def tell(outcomes: Iterable[Wire], done: Callable[[Wire], str]) -> int:
+def tell(outcomes: Sequence[Wire], done: Callable[[Wire], str], *, as_json: bool = False) -> int:
     """Say what became of each label.
 
     Args:
         outcomes: As they came over the wire.
         done: What to say of a job where it went well.
+        as_json: Whether a program reads it, and gets them as they are.
 
     Returns:
         0, or the exit status of the first that did not go well.
@@ -36,8 +37,17 @@ def tell(outcomes: Iterable[Wire], done: Callable[[Wire], str]) -> int:
             continue
         refused = from_wire(error, {"message": outcome.get("message")})
         message = refused.message
+        if isinstance(refused, NoSuchLabel):
+            from relaunch.cli.hints import hint
+
+            message += hint(refused, {"patterns": [label]})
         refusals.append(message if label in message else f"{label}: {message}")
         status = status or refused.exit_status
+    if as_json:
+        from relaunch.client.quick import encode_array
+
+        write(encode_array(outcomes))
+        return status
     write("".join(lines))
     for refusal in refusals:
         say(refusal)

@@ -66,9 +66,14 @@ def take_hosts(typed: Sequence[str]) -> tuple[Over | None, Sequence[str]]:
             raise Usage(f"{command.name} is not for hosts; leave out {_OWN_FLAG}; {_SEE}")
         option, texts = _OWN_FLAG, given["hosts"]
     elif command is None or command.name in _NOT_FOR_HOSTS or not os.environ.get(HOSTS_VARIABLE):
+        here = ("timeout",) if command is not None and command.name not in _NOT_FOR_HOSTS else ()
         for name in ("fanout", "timeout"):
-            if given[name] is not None:
+            if given[name] is not None and name not in here:
                 raise Usage(f"--{name} means nothing without {_OWN_FLAG}; {_SEE}")
+        if given["timeout"] is not None:
+            from relaunch.client.quick import Client
+
+            Client.answer_s = given["timeout"]
         return None, rest
     else:
         option, texts = HOSTS_VARIABLE, [os.environ[HOSTS_VARIABLE]]

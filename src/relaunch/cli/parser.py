@@ -30,6 +30,7 @@ example:
   launch stop p1
   launch -H 'node[1-64]' list"""
 _MISPLACED_HOSTS = ("unrecognized arguments: -H", "unrecognized arguments: --hosts")
+_STRAY = "unrecognized arguments: "
 PROGRAM_METAVAR = ("PROGRAM", "ARG")
 PROGRAM_LAST = "give the program last: -p PROGRAM ARG..., or -- PROGRAM ARG..."
 
@@ -39,6 +40,8 @@ class Parser(argparse.ArgumentParser):
 
     hint = ""
     """What to add to an error."""
+    stray = ""
+    """What to add where a word is one too many."""
 
     def error(self, message: str) -> NoReturn:
         """Raise the error as one line."""
@@ -47,6 +50,8 @@ class Parser(argparse.ArgumentParser):
         hint = self.hint
         if message.startswith(_MISPLACED_HOSTS):
             hint = f"; hosts are named before the command: launch -H HOSTS {command}"
+        elif self.stray and message.startswith(_STRAY) and not message.startswith(f"{_STRAY}-"):
+            hint = f"; {self.stray}"
         raise Usage(f"{start}{message}{hint}; see: {self.prog} --help")
 
     def _print_message(self, message: str, file: object = None) -> None:
@@ -73,6 +78,7 @@ def parse(typed: Sequence[str]) -> "tuple[Command, Arguments]":
             f"there is no command {name!r}; see: launch --help" if typed else "a command is missing; see: launch --help"
         )
     parser = Parser(**_settings(command))
+    parser.stray = command.stray
     add_parts(parser, command)
     ours, program = split_program(command, typed[1:])
     missing = command.takes_program and not (program and program[0])

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 def run(arguments: Arguments) -> int:
     """Start jobs anew and say what each is."""
-    return tell(Client().call(restart(arguments["patterns"])), state)
+    return tell(Client().call(restart(arguments["patterns"])), state, as_json=arguments["json"])
 
 
 def run_over(over: Over, arguments: Arguments) -> int:
@@ -23,5 +23,5 @@ def run_over(over: Over, arguments: Arguments) -> int:
     from relaunch.cli.many import request
     from relaunch.cli.results import Results
 
-    results = Results(over, lambda host, outcomes: told(host, outcomes, state))
+    results = Results(over, lambda host, outcomes: told(host, outcomes, state), as_json=arguments["json"])
     return request(over, arguments, lambda its: restart(its["patterns"]), results)

@@ -15,8 +15,8 @@ import time
 from relaunch.cli.claim import listen, own_lock, prepare_places, take_lock
 from relaunch.cli.output import say, write
 from relaunch.client.calls import get_status, replace
-from relaunch.client.quick import Client
-from relaunch.errors import NoLauncher, OutcomeUnknown, RelaunchError, ServeFailed
+from relaunch.client.quick import Client, encode
+from relaunch.errors import NoLauncher, OutcomeUnknown, RelaunchError, ServeFailed, Usage
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -40,9 +40,11 @@ _PR_SET_CHILD_SUBREAPER = 36
 
 def run(arguments: Arguments) -> int:
     """Serve: in the foreground this process becomes the keeper and this function does not return."""
+    if arguments["json"] and not (arguments["background"] or arguments["replace"]):
+        raise Usage("serve: --json is for --background and --replace; in the foreground there is no answer")
     if arguments["replace"]:
         with contextlib.suppress(NoLauncher):
-            return _replace()
+            return _replace(arguments)
     _fill_standard_streams()
     path, state = prepare_places()
     lock = take_lock(state, path)
@@ -51,7 +53,7 @@ def run(arguments: Arguments) -> int:
     launcher += ["--started-by", started_by]
     if not arguments["background"]:
         _become_keeper(lock, listener, None, launcher)
-    return _serve_in_background(state, path, lock, listener, launcher)
+    return _serve_in_background(state, path, lock, listener, launcher, as_json=arguments["json"])
 
 
 def run_over(over: Over, arguments: Arguments) -> int:
@@ -60,7 +62,7 @@ def run_over(over: Over, arguments: Arguments) -> int:
     from relaunch.cli.remote import serve_all
     from relaunch.cli.results import Results
 
-    results = Results(over, _told)
+    results = Results(over, _told, as_json=arguments["json"], value=lambda answer: _wire(*answer))
     results.begin()
     try:
         serve_all(over, results.took, replaced=arguments["replace"])
@@ -73,6 +75,11 @@ def run_over(over: Over, arguments: Arguments) -> int:
         )
         raise
     return results.status
+
+
+def _wire(how: str, keeper_pid: int) -> dict[str, object]:
+    """What a program is told: ``started``, ``running`` or ``replaced``, and who is the keeper."""
+    return {"how": how, "keeper_pid": keeper_pid}
 
 
 def _told(_host: str, answer: tuple[str, int]) -> Told:
@@ -125,7 +132,7 @@ def _become_keeper(lock: int, listener: int, ready: int | None, launcher: list[s
         raise ServeFailed(f"{sys.executable} cannot be executed: {error.strerror}") from None
 
 
-def _serve_in_background(state: str, path: str, lock: int, listener: int, launcher: list[str]) -> int:
+def _serve_in_background(state: str, path: str, lock: int, listener: int, launcher: list[str], *, as_json: bool) -> int:
     log = os.path.join(state, LOG_NAME)
     log_fd, log_begins = _open_log(log)
     heard, ready = os.pipe()
@@ -143,7 +150,11 @@ def _serve_in_background(state: str, path: str, lock: int, listener: int, launch
         os.close(fd)
     answer = _hear(heard)
     if answer == READY:
-        write(f"the launcher serves: keeper pid {pid}, socket {path}\n")
+        write(
+            encode(_wire("started", pid) | {"socket": path}) + "\n"
+            if as_json
+            else f"the launcher serves: keeper pid {pid}, socket {path}\n"
+        )
         return 0
     if answer.startswith(FAILURE_PREFIX):
         raise ServeFailed(answer.removeprefix(FAILURE_PREFIX).decode("utf-8", "replace").strip())
@@ -198,7 +209,7 @@ def _tail(log: str, begins: int) -> list[str]:
         return []
 
 
-def _replace() -> int:
+def _replace(arguments: Arguments) -> int:
     """Have the running launcher's program started anew; done when another one answers."""
     before = Client().call(get_status())["launcher_pid"]
     with contextlib.suppress(OutcomeUnknown):
@@ -206,9 +217,13 @@ def _replace() -> int:
     give_up_at = time.monotonic() + REPLACED_WITHIN_S
     while time.monotonic() < give_up_at:
         with contextlib.suppress(OutcomeUnknown):
-            now = Client().call(get_status())["launcher_pid"]
-            if now != before:
-                write(f"the launcher was replaced: pid {now} after {before}\n")
+            now = Client().call(get_status())
+            if now["launcher_pid"] != before:
+                write(
+                    encode(_wire("replaced", now["keeper_pid"]) | {"socket": now["socket"]}) + "\n"
+                    if arguments["json"]
+                    else f"the launcher was replaced: pid {now['launcher_pid']} after {before}\n"
+                )
                 return 0
         time.sleep(_POLL_S)
     raise ServeFailed(f"the launcher, pid {before}, was not replaced within {REPLACED_WITHIN_S:.0f} seconds")

@@ -34,8 +34,9 @@ def run(arguments: Arguments) -> int:
         keeper.register(os.pidfd_open(client.call(get_status())["keeper_pid"]), select.POLLIN)
     survivors = client.call(shutdown(leave_jobs=arguments["leave_jobs"]))
     keeper.poll(KEEPER_ENDS_WITHIN_MS)
-    status = tell(survivors, lambda _job: "left running")
-    write(f"{_ended(arguments)}\n")
+    status = tell(survivors, lambda _job: "left running", as_json=arguments["json"])
+    if not arguments["json"]:
+        write(f"{_ended(arguments)}\n")
     return status
 
 
@@ -49,7 +50,8 @@ def run_over(over: Over, arguments: Arguments) -> int:
         what.lines = [*what.lines, Line(_ended(arguments))]
         return what
 
-    return request(over, arguments, lambda _its: shutdown(leave_jobs=arguments["leave_jobs"]), Results(over, its))
+    results = Results(over, its, as_json=arguments["json"])
+    return request(over, arguments, lambda _its: shutdown(leave_jobs=arguments["leave_jobs"]), results)
 
 
 def _ended(arguments: Arguments) -> str:

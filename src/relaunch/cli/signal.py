@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 def run(arguments: Arguments) -> int:
     """Send a signal to each job's own process."""
     signal = arguments["signal"]
-    return tell(Client().call(send_signal(arguments["patterns"], signal)), lambda _job: f"{signal} sent")
+    outcomes = Client().call(send_signal(arguments["patterns"], signal))
+    return tell(outcomes, lambda _job: f"{signal} sent", as_json=arguments["json"])
 
 
 def run_over(over: Over, arguments: Arguments) -> int:
@@ -24,5 +25,7 @@ def run_over(over: Over, arguments: Arguments) -> int:
     from relaunch.cli.results import Results
 
     signal = arguments["signal"]
-    results = Results(over, lambda host, outcomes: told(host, outcomes, lambda _job: f"{signal} sent"))
+    results = Results(
+        over, lambda host, outcomes: told(host, outcomes, lambda _job: f"{signal} sent"), as_json=arguments["json"]
+    )
     return request(over, arguments, lambda its: send_signal(its["patterns"], signal), results)

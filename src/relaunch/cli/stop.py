@@ -10,7 +10,7 @@ from relaunch.client.quick import Client
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
     from typing import Any
 
     from relaunch.cli.grammar import Arguments
@@ -21,14 +21,16 @@ if TYPE_CHECKING:
 
 def run(arguments: Arguments) -> int:
     """Stop jobs and say how each ended."""
-    return stop_and_tell(arguments["patterns"], arguments["signal"], arguments["timeout"])
+    return stop_and_tell(arguments, arguments["signal"], arguments["timeout"])
 
 
-def stop_and_tell(patterns: Sequence[str], signal: str | None, timeout_s: float | None) -> int:
+def stop_and_tell(arguments: Arguments, signal: str | None, timeout_s: float | None) -> int:
     """Stop jobs and say how each ended; a job that had ended before is no failure."""
     asked_at = time.time()
     return tell(
-        Client().call(stop(patterns, signal, timeout_s)), _done(lambda ended: ended.get("at", asked_at) >= asked_at)
+        Client().call(stop(arguments["patterns"], signal, timeout_s)),
+        _done(lambda ended: ended.get("at", asked_at) >= asked_at),
+        as_json=arguments["json"],
     )
 
 
@@ -44,7 +46,7 @@ def stop_over(over: Over, arguments: Arguments, signal: str | None, timeout_s: f
 
     # The clocks of hosts differ.
     done = _done(lambda ended: ended.get("reason") == "stopped")
-    results = Results(over, lambda host, outcomes: told(host, outcomes, done))
+    results = Results(over, lambda host, outcomes: told(host, outcomes, done), as_json=arguments["json"])
     return request(over, arguments, lambda its: stop(its["patterns"], signal, timeout_s), results)
 
 

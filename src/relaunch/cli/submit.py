@@ -5,7 +5,7 @@ from __future__ import annotations
 from relaunch.cli.output import write
 from relaunch.cli.spec import spec_from
 from relaunch.client.calls import submit
-from relaunch.client.quick import Client
+from relaunch.client.quick import Client, encode
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 def run(arguments: Arguments) -> int:
     """Start a job and say that it runs."""
     job = Client().call(submit(spec_from(arguments)))
+    if arguments["json"]:
+        write(encode(job) + "\n")
+        return 0
     write(
         f"{job['label']}: {job['state']}, pid {job['pid']}\n" if job.get("pid") else f"{job['label']}: {job['state']}\n"
     )
@@ -34,7 +37,8 @@ def run_over(over: Over, arguments: Arguments) -> int:
     from relaunch.cli.spec import spec_elsewhere
 
     request_name = request_id()
-    return request(over, arguments, lambda its: submit(spec_elsewhere(its), request_name), Results(over, _told))
+    results = Results(over, _told, as_json=arguments["json"])
+    return request(over, arguments, lambda its: submit(spec_elsewhere(its), request_name), results)
 
 
 def _told(_host: str, job: Wire) -> Told:

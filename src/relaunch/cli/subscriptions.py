@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from relaunch.cli.output import write
 from relaunch.client.calls import subscriptions
-from relaunch.client.quick import Client, encode
+from relaunch.client.quick import Client, encode_array
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ def run(arguments: Arguments) -> int:
     """List subscriptions."""
     found = Client().call(subscriptions())
     if arguments["json"]:
-        write("[" + ",\n ".join(map(encode, found)) + "]\n")
+        write(encode_array(found))
     else:
         from relaunch.cli.render import subscriptions_table
 

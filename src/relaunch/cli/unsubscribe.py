@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from relaunch.cli.output import write
 from relaunch.client.calls import unsubscribe
-from relaunch.client.quick import Client
+from relaunch.client.quick import Client, encode_array
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 def run(arguments: Arguments) -> int:
     """End subscriptions, and name those that were."""
     ended = Client().call(unsubscribe(arguments["ids"]))
-    write("".join(f"{one}: ended\n" for one in ended))
+    write(encode_array(ended) if arguments["json"] else "".join(f"{one}: ended\n" for one in ended))
     return 0
 
 
@@ -27,7 +27,8 @@ def run_over(over: Over, arguments: Arguments) -> int:
     from relaunch.cli.many import request
     from relaunch.cli.results import Results
 
-    return request(over, arguments, lambda its: unsubscribe(its["ids"]), Results(over, _told))
+    results = Results(over, _told, as_json=arguments["json"])
+    return request(over, arguments, lambda its: unsubscribe(its["ids"]), results)
 
 
 def _told(_host: str, ended: Sequence[str]) -> Told:

@@ -48,6 +48,11 @@ class Call:
         self.slow = slow or streams
         self.changes = changes
 
+    @property
+    def waits(self) -> bool:
+        """Whether nobody can say when it is answered: it waits for jobs, or for what is to come."""
+        return self.slow and not (self.streams and not self.parameters.get("follow"))
+
     def message(self) -> Wire:
         """The call as it goes on the wire."""
         message: Wire = {"method": self.method, "parameters": self.parameters}

@@ -6,6 +6,7 @@ every outage. Refuses to know how a host is reached (``ssh``), and which hosts a
 
 import asyncio
 import random
+import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sequence
 from contextlib import AsyncExitStack, aclosing
 from functools import partial
@@ -144,13 +145,14 @@ class Cluster:
     ) -> AsyncGenerator[tuple[str, Event | RelaunchError], None]:
         """Yield what happens on every host, each host's events in the order of its journal, until the loop is left.
 
-        A host that cannot be reached any more is told of by its error, once for each kind of it in an outage. It is
-        tried again for ever, and what happened there meanwhile then comes.
+        A host that cannot be reached is told of by its error, once for each kind of it in an outage. It is tried again
+        for ever, and what happened there meanwhile, since the stream began, then comes: by the host's own clock, as it
+        stands when it is reached, so that a difference of clocks does not matter.
 
         Args:
             patterns: Only jobs whose label one of these matches.
             kinds: Only these kinds of events.
-            since_at: Also what happened at or after this time, seconds since the epoch; else only what comes.
+            since_at: Also what happened at or after this time, seconds since the epoch; else what happens from now on.
             count: Also so many of the last ones of each host; of those since then, where that is said too.
         """
         arrived: asyncio.Queue[tuple[str, Event | RelaunchError]] = asyncio.Queue(_WAITING_MAX)
@@ -189,6 +191,7 @@ class _Follower:
         self._wanted = wanted
         self._begin = begin
         self._place: tuple[str, int] | None = None
+        self._begun_at = _uptime_s()
         self._told: type[RelaunchError] | None = None
         self._attempts = 0
         self._well_since: float | None = None
@@ -220,28 +223,57 @@ class _Follower:
         """Follow until the launcher goes away or the connection breaks."""
         async with self._limit:
             await self._host.reach()
-            if self._place is None and self._begin == (None, None):
-                journal = (await self._host.status()).journal
-                self._place = str(journal["epoch"]), int(journal["last_sequence"])
+            since_at = await self._first() if self._place is None else None
         epoch, since = self._place or (None, None)
-        since_at, count = self._begin if self._place is None else (None, None)
         # The stream has a connection of its own.
         self._host.close()
         self._well_since = asyncio.get_running_loop().time()
         events = self._host.events(
-            *self._patterns, epoch=epoch, since=since, since_at=since_at, count=count, follow=True, **self._wanted
+            *self._patterns, epoch=epoch, since=since, since_at=since_at, follow=True, **self._wanted
         )
         async with aclosing(events):
             async for event in events:
-                await self._arrived.put((self._host.host, event))
-                self._place = event.epoch, event.sequence
-                self._told, self._attempts = None, 0
+                await self._came(event)
+
+    async def _first(self) -> float | None:
+        """Where nothing has come yet, pass on what was before the stream began.
+
+        Returns:
+            Since when all that has happened is to come, by the host's clock; None where that is known by what has come.
+        """
+        since_at, count = self._begin
+        if since_at is not None and count is None:
+            return since_at
+        now = (await self._host.status()).now or time.time()
+        # Nothing that the host has seen since then is left out, even if the answer was long on its way.
+        begun_at = now - (_uptime_s() - self._begun_at)
+        if not count:
+            return begun_at
+        last = self._host.events(*self._patterns, since_at=since_at, count=count, **self._wanted)
+        async with aclosing(last):
+            found = [event async for event in last]
+        if not found or (len(found) == count and found[0].at >= begun_at):
+            # There may be more since the stream began than were asked for of before.
+            return begun_at
+        for event in found:
+            await self._came(event)
+        return None
+
+    async def _came(self, event: Event) -> None:
+        await self._arrived.put((self._host.host, event))
+        self._place = event.epoch, event.sequence
+        self._told, self._attempts = None, 0
 
     def _judge(self) -> None:
         """Take what ended now for a new outage, if it was well for long enough before."""
         if self._well_since is not None and asyncio.get_running_loop().time() - self._well_since > _WELL_S:
             self._told, self._attempts = None, 0
         self._well_since = None
+
+
+def _uptime_s() -> float:
+    """This host's time, which goes on in suspend and is never set."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
 def _late(host: str, timeout_s: float, *, asked: bool) -> RelaunchError:

@@ -53,6 +53,7 @@ class LauncherStatus:
         launcher_pid: The process that answered.
         launcher_starts: How often the keeper has started a launcher.
         socket: Where it listens.
+        now: What its clock said when it answered, seconds since the epoch; None before there was this field.
         uptime_s: How long this launcher has run.
         boot_id: Of the running kernel.
         jobs: Number of jobs in each state.
@@ -72,6 +73,7 @@ class LauncherStatus:
     jobs: Mapping[str, int]
     journal: Mapping[str, Any]
     subscribers: Sequence[Mapping[str, Any]]
+    now: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -181,6 +183,8 @@ class Connection:
             BadSpec: A field is wrong; found before anything is sent.
             Refused: Another spec was submitted under this request's id.
         """
+        if isinstance(argv, str | bytes):
+            raise BadSpec(f"argv is a list of words, such as ['sleep', '1'], and not one text: {argv!r}")
         if isinstance(job, str):
             job = JobSpec.from_wire({"label": job, "argv": [] if argv is None else list(argv), **fields})
         elif argv is not None or fields:
@@ -207,7 +211,7 @@ class Connection:
     async def status(self) -> LauncherStatus:
         """What the launcher says of itself."""
         answer = await self._ask(calls.get_status())
-        return LauncherStatus(**{name: answer[name] for name in LauncherStatus.__dataclass_fields__})
+        return LauncherStatus(**{name: answer[name] for name in LauncherStatus.__dataclass_fields__ if name in answer})
 
     async def stop(self, *patterns: str, signal: str | None = None, timeout_s: float | None = None) -> Outcomes:
         """End the whole tree of each job; returns when it is so, or when it is known that it is not.

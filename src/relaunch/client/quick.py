@@ -7,13 +7,14 @@ means. Imports only C modules and light ones of ours: the ``socket`` and ``json`
 from __future__ import annotations
 
 import _socket
+import sys
 
 from relaunch.client.endpoint import check_peer, connect_failed, lost, trusted_path
-from relaunch.errors import BadCall, OutcomeUnknown, ProtocolBroken
+from relaunch.errors import BadCall, OutcomeUnknown, ProtocolBroken, TimedOut
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from typing import Any
 
     from relaunch.client.calls import Call
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 MESSAGE_BYTES_MAX = 4 * 1024 * 1024
 ANSWER_BYTES_MAX = 64 * 1024 * 1024
 _RECEIVE_BYTES = 256 * 1024
+ANSWER_S = 30.0
 _TRIES = 5
 STDERR = 2
 
@@ -91,6 +93,11 @@ except (ImportError, AttributeError, TypeError):  # pragma: no cover - a Python 
         return json.loads(text)
 
 
+def encode_array(values: Iterable[object]) -> str:
+    """Values as a JSON array with a line for each, ended by a newline."""
+    return "[" + ",\n ".join(map(encode, values)) + "]\n"
+
+
 def _above_streams() -> _socket.socket:
     """A socket that is no standard stream, even where one was closed: the launcher would get what is printed."""
     low = []
@@ -101,23 +108,41 @@ def _above_streams() -> _socket.socket:
     return made
 
 
-def connected(path: str | None = None) -> tuple[_socket.socket, str]:
+def _limit(made: _socket.socket, option: int, limit_s: float) -> None:
+    """Bound how long the socket waits, see SO_RCVTIMEO in socket(7); 0 is for ever."""
+    whole, part = divmod(limit_s, 1)
+    made.setsockopt(_socket.SOL_SOCKET, option, _long(int(whole)) + _long(int(part * 1e6)))
+
+
+def _long(number: int) -> bytes:
+    return number.to_bytes(8 if sys.maxsize > 2**32 else 4, sys.byteorder)
+
+
+def connected(path: str | None = None, limit_s: float = ANSWER_S) -> tuple[_socket.socket, str]:
     """A launcher's socket, connected, and where it is.
 
     Args:
         path: Where; None means this user's own.
+        limit_s: How long a launcher may take to accept that has many waiting.
 
     Raises:
         NoLauncher: Nobody listens there.
+        TimedOut: The launcher accepts nobody.
         BadPlace: The socket's directory is not to be trusted.
         NotPermitted: The launcher is another user's.
     """
     path = trusted_path(path)
     made = _above_streams()
+    _limit(made, _socket.SO_SNDTIMEO, limit_s)
     try:
         made.connect(path)
+    except BlockingIOError:
+        raise TimedOut(
+            f"the launcher at {path} has taken no connection within {limit_s:g} seconds; nothing was asked of it"
+        ) from None
     except OSError as error:
         raise connect_failed(error, path) from None
+    _limit(made, _socket.SO_SNDTIMEO, 0)
     check_peer(made, path)
     return made, path
 
@@ -128,15 +153,21 @@ class Client:
     Args:
         path: Its socket; None means this user's own.
 
+    Attributes:
+        answer_s: How long an answer may take that waits for nothing; of every client.
+
     Raises:
         NoLauncher: Nobody listens there.
+        TimedOut: The launcher accepts nobody.
         BadPlace: The socket's directory is not to be trusted.
         NotPermitted: The launcher is another user's.
     """
 
+    answer_s = ANSWER_S
+
     def __init__(self, path: str | None = None) -> None:
         self._received = b""
-        self._socket, self.path = connected(path)
+        self._socket, self.path = connected(path, self.answer_s)
 
     def close(self) -> None:
         """End the connection."""
@@ -175,12 +206,17 @@ class Client:
         data = encode(call.message()).encode("ascii") + b"\0"
         if len(data) > MESSAGE_BYTES_MAX:
             raise BadCall(f"the request has {len(data)} bytes; at most {MESSAGE_BYTES_MAX} are taken")
+        limit_s = 0 if call.waits else self.answer_s
+        _limit(self._socket, _socket.SO_SNDTIMEO, limit_s)
+        _limit(self._socket, _socket.SO_RCVTIMEO, limit_s)
         try:
             # The command has SIGPIPE at its default, so that `launch list | head` ends quietly; not so for this socket.
             self._socket.sendall(data, _socket.MSG_NOSIGNAL)
         except (BrokenPipeError, ConnectionResetError):
             # A launcher that hangs up has said why before; receive() finds that, or the end.
             return
+        except BlockingIOError:
+            raise self._late(call) from None
 
     def receive(self, call: Call) -> Any:
         """The answer to the earliest call that has none yet, which is this one.
@@ -203,6 +239,13 @@ class Client:
             raise ProtocolBroken(f"the launcher at {self.path} sent what is not a JSON object")
         return reply
 
+    def _late(self, call: Call) -> OutcomeUnknown:
+        name = call.method.rpartition(".")[2]
+        unknown = ": whether it was done is unknown; look with: launch list" if call.changes else ""
+        return OutcomeUnknown(
+            f"the launcher at {self.path} has not answered {name} within {self.answer_s:g} seconds{unknown}"
+        )
+
     def _until_end(self, call: Call) -> tuple[bytes, bytes]:
         parts, size = [self._received], len(self._received)
         while True:
@@ -210,6 +253,8 @@ class Client:
                 data = self._socket.recv(_RECEIVE_BYTES)
             except ConnectionResetError:
                 data = b""
+            except BlockingIOError:
+                raise self._late(call) from None
             if not data:
                 raise lost(call)
             last, end, rest = data.partition(b"\0")

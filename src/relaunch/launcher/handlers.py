@@ -6,6 +6,7 @@ Refuses to know sockets and framing, and decides nothing about a job.
 import asyncio
 import json
 import os
+import time
 from collections import Counter
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from dataclasses import dataclass
@@ -135,6 +136,7 @@ class Handlers:
                 "launcher_starts": own.launcher_starts,
                 "socket": own.socket_path,
                 "uptime_s": boottime() - own.started_at,
+                "now": time.time(),
                 "boot_id": own.boot_id,
                 "jobs": dict(states),
                 "journal": {

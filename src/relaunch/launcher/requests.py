@@ -191,10 +191,18 @@ def _has_begun(job: Job) -> bool:
     return not isinstance(job.state, Starting)
 
 
+def _hint(job: Job) -> str:
+    """What may have been meant by a program whose name has blanks."""
+    program, *rest = job.spec.argv
+    if rest or job.spec.program is not None or len(program.split()) < 2:
+        return ""
+    return "; its words are arguments of their own, not quoted together"
+
+
 def _started(job: Job) -> Job:
     """The job, unless its first start failed."""
     if job.run == 1 and job.exit is not None and job.exit.reason == "start-failed":
-        raise StartFailed(f"{job.spec.label} was not started: {job.exit.message}")
+        raise StartFailed(f"{job.spec.label} was not started: {job.exit.message}{_hint(job)}")
     return job
 
 

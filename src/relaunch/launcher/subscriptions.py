@@ -35,6 +35,7 @@ KEEP_S = 5.0
 # How long a shutdown waits for the last events to be handled, and then for farewells to leave.
 FINISH_S = 5.0
 FAREWELL_S = 0.25
+_PREFIX_DIGITS_MIN = 4
 _PREFIX = "subscription:"
 _dump = json.JSONEncoder(separators=(",", ":")).encode
 log = logging.getLogger("relaunch")
@@ -148,7 +149,7 @@ class Subscriptions:
         return Cursor(at.epoch, min(sequence, at.sequence))
 
     async def unsubscribe(self, names: Iterable[str]) -> list[str]:
-        """End subscriptions, by id or name.
+        """End subscriptions, by id, name, or an id's first digits where no other id begins so.
 
         Returns:
             The ids of those that were ended.
@@ -161,6 +162,9 @@ class Subscriptions:
         unknown = []
         for name in names:
             found = {key: one for key, one in self._publishers.items() if name in (key, one.spec.name)}
+            if not found and len(name) >= _PREFIX_DIGITS_MIN:
+                found = {key: one for key, one in self._publishers.items() if key.startswith(name)}
+                found = found if len(found) == 1 else {}
             chosen |= found
             if not found:
                 unknown.append(name)
