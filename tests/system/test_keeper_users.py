@@ -1,15 +1,20 @@
 """Jobs of other users: who they are, and with whose rights their files are reached. Only root's keeper has such."""
 
 import errno
+import fcntl
 import os
 import shutil
+import signal
 import stat
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.system.keeper_process import KeeperProcess, Launcher, exit_of, output_of, status
+from tests.system.keeper_process import DEADLINE_S, KeeperProcess, Launcher, exit_of, output_of, status
+
+from relaunch.keeper.preparation import REACH_S
 
 NOBODY = 65534
 # No entry in any table of users.
@@ -159,3 +164,26 @@ def test_the_wrong_words_for_a_user_start_nothing(running: KeeperProcess, launch
         launcher.spawn("job", "true", user=wrong)
         launcher.expect("failed", key="job")
     assert running.children() == [launcher.pid]
+
+
+def test_a_user_whose_files_hang_does_not_hold_up_the_keeper(
+    running: KeeperProcess, launcher: Launcher, home: Path, uid: int
+) -> None:
+    """[S30] [S23] Here by a lease on the program, which would have the kernel wait for much longer."""
+    tool = home / "tool"
+    shutil.copy("/bin/true", tool)
+    os.chown(tool, uid, uid)
+    assert exit_of(launcher, "job", str(tool), user=user(uid)) == 0
+    launcher.send({"op": "forget", "keys": ["job"]})
+    before = signal.signal(signal.SIGIO, signal.SIG_IGN)  # by which the kernel asks for the lease back
+    with tool.open("rb") as held:
+        fcntl.fcntl(held, fcntl.F_SETLEASE, fcntl.F_WRLCK)
+        since = time.monotonic()
+        launcher.spawn("job", str(tool), user=user(uid))
+        launcher.expect("failed", what="user", errno=errno.ETIME, subject=str(uid))
+        assert REACH_S <= time.monotonic() - since < DEADLINE_S
+        assert running.children() == [launcher.pid]
+        fcntl.fcntl(held, fcntl.F_SETLEASE, fcntl.F_UNLCK)
+    signal.signal(signal.SIGIO, before)
+    assert exit_of(launcher, "job", str(tool), user=user(uid)) == 0
+    running.settled()

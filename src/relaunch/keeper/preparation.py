@@ -9,6 +9,7 @@ import fcntl
 import json
 import os
 import resource
+import signal
 import sys
 
 from relaunch.keeper.wire import TYPE_CHECKING, Message
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
     Handed = Sequence[tuple[str, int]]
 
 FIRST_PASSED_FD = 3
+# How long the files of a user, who can have any of them hang, may hold up the keeper.
+REACH_S = 5.0
+_AGAIN_S = 0.5
 _SHORTAGE = {errno.EMFILE, errno.ENFILE, errno.EAGAIN, errno.ENOMEM}
 # What Python has no name for: linux/ioprio.h, asm/unistd.h, glob.h.
 _IOPRIO_WHO_PROCESS = 1
@@ -80,6 +84,8 @@ class Preparation:
         self._order = order
         self._environment = environment
         self._handed = handed
+        self._heard = b""
+        self._expired = False
         self._steps: list[Step] = []
         self._argv = [raw(argument) for argument in order["argv"]]
         self._program = raw(order.get("program") or order["argv"][0])
@@ -112,6 +118,8 @@ class Preparation:
 
     def __call__(self) -> None:
         """Prepare this process; does not return where it is this that executes the program."""
+        if self._order.get("user") is not None:
+            os.write(self._told, b"%d\n" % os.getpid())
         for what, subject, step in self._steps:
             try:
                 step()
@@ -124,11 +132,34 @@ class Preparation:
 
     def failure(self) -> SpawnFailed:
         """Why it raised in the child, for the parent to raise."""
+        told = self._read().rpartition(b"\n")[2]
+        return SpawnFailed(*json.loads(told)) if told else SpawnFailed("fork", errno.EIO, "")
+
+    def begin(self) -> None:
+        """Have the child killed if it has not executed its program in time, where a user can see to that."""
+        if self._order.get("user") is not None:
+            signal.signal(signal.SIGALRM, self._expire)
+            signal.setitimer(signal.ITIMER_REAL, REACH_S, _AGAIN_S)
+
+    def end(self) -> bool:
+        """The child has executed its program, or has failed to; gives whether it was in time."""
+        if self._order.get("user") is not None:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+        return not self._expired
+
+    def _expire(self, *_: object) -> None:
+        pid = self._read().partition(b"\n")[0]
+        if pid:  # else it has not come so far as to say
+            self._expired = True
+            os.kill(int(pid), signal.SIGKILL)
+
+    def _read(self) -> bytes:
+        """What the child has told so far."""
         try:
-            what, number, subject = json.loads(os.read(self._cause, 1 << 16))
+            self._heard += os.read(self._cause, 1 << 16)
         except BlockingIOError:
-            return SpawnFailed("fork", errno.EIO, "")
-        return SpawnFailed(what, number, subject)
+            pass
+        return self._heard
 
     def _enter(self, user: Message) -> None:
         """Reach for files and directory with the user's rights alone."""

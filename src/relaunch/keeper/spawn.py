@@ -148,6 +148,9 @@ def _execute(
     cwd, umask = order.get("cwd"), order.get("umask")
     if order.get("user") is not None:
         cwd = umask = None  # the child sees to them, after it has become that user
+    if prepare is not None:
+        prepare.begin()
+    in_time = True
     try:
         process = subprocess.Popen(
             [raw(argument) for argument in order["argv"]],
@@ -171,5 +174,11 @@ def _execute(
         raise SpawnFailed("fork", number, "") from error
     except subprocess.SubprocessError as error:
         raise (SpawnFailed("fork", errno.EIO, "") if prepare is None else prepare.failure()) from error
+    finally:
+        if prepare is not None:
+            in_time = prepare.end()
+    if not in_time:
+        process.wait()
+        raise SpawnFailed("user", errno.ETIME, str(order["user"]["uid"]))
     process.returncode = 0  # or Popen would list it, and poll the whole list at each start
     return process.pid

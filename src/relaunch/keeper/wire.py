@@ -25,7 +25,7 @@ Reports, keeper to launcher (``event``):
             null), listening (keys), children (a ``spawned`` or ``exited`` report for each key held): the first report
     spawned key, pid, ticks, at: its program has been executed
     failed  key, what (program|cwd|stdin|stdout|stderr|limit|nice|io|user|socket|fork), errno, subject (the path, the
-            limit's name, the uid, the address), at
+            limit's name, the uid, the address), at; user with ETIME: its files had the start hang
     listening key, addresses ([name, path or address] each, with the port that it got)
     called  key: a connection or a datagram waits; the watch is over
     exited  key, pid, status (as wait(2) gives it; null = unknown), usage (see below; null = unknown), at
