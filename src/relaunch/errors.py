@@ -6,6 +6,7 @@
     │   ├── NoSuchLabel
     │   ├── NoSuchSubscription
     │   ├── NotRunning
+    │   ├── NotReady
     │   ├── StartFailed
     │   ├── Survived
     │   ├── JournalFailed
@@ -91,6 +92,10 @@ class NoSuchSubscription(Refused):
 
 class NotRunning(Refused):
     """The job has no process that could be signalled."""
+
+
+class NotReady(Refused):
+    """The job is not ready, and will not be by itself, or was not in time."""
 
 
 class StartFailed(Refused):

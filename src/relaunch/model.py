@@ -266,6 +266,7 @@ class JobStatus:
     retry_in_s: float | None = None
     exit: Exit | None = None
     output: str | None = None
+    waits_for: tuple[str, ...] = ()
 
     @property
     def finished(self) -> bool:
@@ -277,6 +278,7 @@ class JobStatus:
         """From its form on the wire."""
         known = {name: wire[name] for name, _ in fields_of(cls) if name in wire}
         known["argv"] = tuple(known["argv"])
+        known["waits_for"] = tuple(known.get("waits_for") or ())
         known["exit"] = Exit.from_wire(known["exit"]) if known.get("exit") else None
         return cls(**known)
 

@@ -84,9 +84,13 @@ def _error(name: object, parameters: object) -> RelaunchError:
     return from_wire(str(name), parameters if isinstance(parameters, dict) else {})
 
 
-def submit(spec: Wire, request: str | None = None) -> Call:
-    """Start a job, once for each id of a request; the answer is a Job."""
-    return Call("Submit", {"spec": spec, "request": request}, "job", changes=True)
+def submit(spec: Wire, request: str | None = None, *, replace: bool = False) -> Call:
+    """Take in a job, once for each id of a request, and start it if nothing else will; the answer is a Job.
+
+    Where it is to replace the job that has its label, that one is stopped first.
+    """
+    parameters = {"spec": spec, "request": request, "replace": replace or None}
+    return Call("Submit", parameters, "job", slow=replace, changes=True)
 
 
 def list_jobs(patterns: Iterable[str] = ()) -> Call:
@@ -97,6 +101,11 @@ def list_jobs(patterns: Iterable[str] = ()) -> Call:
 def describe(label: str) -> Call:
     """Everything known of one job; the answer has the parts ``job``, ``spec`` and ``processes``."""
     return Call("Describe", {"label": label})
+
+
+def get_specs(patterns: Iterable[str] = ()) -> Call:
+    """What was asked for under the labels that the patterns choose, all without any; the answer is a list of Specs."""
+    return Call("GetSpecs", {"patterns": list(patterns) or None}, "specs")
 
 
 def get_status() -> Call:
@@ -110,6 +119,12 @@ def stop(patterns: Sequence[str], signal: str | None = None, timeout_s: float | 
     return Call("Stop", parameters, "outcomes", slow=True, changes=True)
 
 
+def unload(patterns: Sequence[str], timeout_s: float | None = None) -> Call:
+    """End whole trees and forget the jobs; the answer is one Outcome for each label."""
+    parameters = {"patterns": list(patterns), "timeout_s": timeout_s}
+    return Call("Unload", parameters, "outcomes", slow=True, changes=True)
+
+
 def restart(patterns: Sequence[str]) -> Call:
     """Stop and start again; the answer is one Outcome for each label."""
     return Call("Restart", {"patterns": list(patterns)}, "outcomes", slow=True, changes=True)
@@ -118,6 +133,11 @@ def restart(patterns: Sequence[str]) -> Call:
 def send_signal(patterns: Sequence[str], signal: str) -> Call:
     """Send a signal to each job's own process; the answer is one Outcome for each label."""
     return Call("Signal", {"patterns": list(patterns), "signal": signal}, "outcomes", changes=True)
+
+
+def await_ready(patterns: Sequence[str], timeout_s: float | None = None) -> Call:
+    """Wait for jobs to be ready; the answer is one Outcome for each label."""
+    return Call("AwaitReady", {"patterns": list(patterns), "timeout_s": timeout_s}, "outcomes", slow=True)
 
 
 def wait(patterns: Sequence[str]) -> Call:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from relaunch import __version__
 from relaunch.core.job import Ask, Finished, Job, Running, Stopping
-from relaunch.errors import BadCall, BadSpec, NotRunning, Refused, RelaunchError, Survived
+from relaunch.errors import BadCall, BadSpec, NotRunning, Refused, RelaunchError
 from relaunch.fields import Wire, duration_s, signal_number
 from relaunch.labels import check_label, is_pattern
 from relaunch.launcher.alarm import boottime
@@ -84,11 +84,14 @@ class Handlers:
             "Submit": self.submit,
             "List": self.list_jobs,
             "Describe": self.describe,
+            "GetSpecs": self.get_specs,
             "GetStatus": self.get_status,
             "Stop": self.stop,
+            "Unload": self.unload,
             "Restart": self.restart,
             "Signal": self.signal,
             "Wait": self.wait,
+            "AwaitReady": self.await_ready,
             "Shutdown": self.shutdown,
             "Replace": self.replace,
         }
@@ -99,10 +102,11 @@ class Handlers:
 
     async def submit(self, parameters: Wire) -> Wire:
         """See ``Submit`` in the interface."""
-        wire, request = take(parameters, {"spec": an_object}, {"request": a_request})
+        wire, request, replace = take(parameters, {"spec": an_object}, {"request": a_request, "replace": a_flag})
         spec = JobSpec.from_wire(wire)
         _check_size(spec)
-        return {"job": self._status(await self._requests.submit(spec, request)).to_wire()}
+        job = await self._requests.submit(spec, request, replace=bool(replace))
+        return {"job": self._status(job).to_wire()}
 
     async def list_jobs(self, parameters: Wire) -> Wire:
         """See ``List`` in the interface."""
@@ -120,6 +124,12 @@ class Handlers:
             stat = read_stat(process.pid)
             processes.append({"pid": process.pid, "ppid": stat[0] if stat else 0, "command": command_of(process.pid)})
         return {"job": self._status(job).to_wire(), "spec": job.spec.to_wire(), "processes": processes}
+
+    async def get_specs(self, parameters: Wire) -> Wire:
+        """See ``GetSpecs`` in the interface."""
+        (patterns,) = take(parameters, {}, {"patterns": texts})
+        jobs = self._supervisor.jobs.select(patterns or [], all_when_none=True)
+        return {"specs": [job.spec.to_wire() for job in jobs]}
 
     async def get_status(self, parameters: Wire) -> Wire:
         """See ``GetStatus`` in the interface."""
@@ -160,9 +170,19 @@ class Handlers:
         async def stop(job: Job) -> Outcome:
             ask = self._ask(job, number, timeout_s)
             after, gone = await self._requests.stop(job, ask)
-            return self._outcome(after, None if gone else self._survived(after))
+            return self._outcome(after, None if gone else self._requests.survived(after))
 
         return await self._each(patterns, stop)
+
+    async def unload(self, parameters: Wire) -> Wire:
+        """See ``Unload`` in the interface."""
+        patterns, timeout_s = take(parameters, {"patterns": texts}, {"timeout_s": duration_s})
+
+        async def unload(job: Job) -> Outcome:
+            after, gone = await self._requests.unload(job, self._ask(job, None, timeout_s))
+            return self._outcome(after, None if gone else self._requests.survived(after))
+
+        return await self._each(patterns, unload)
 
     async def restart(self, parameters: Wire) -> Wire:
         """See ``Restart`` in the interface."""
@@ -170,7 +190,7 @@ class Handlers:
 
         async def restart(job: Job) -> Outcome:
             after, begun = await self._requests.restart(job, self._ask(job, None, None, restart=True))
-            return self._outcome(after, None if begun else self._survived(after))
+            return self._outcome(after, None if begun else self._requests.survived(after))
 
         return await self._each(patterns, restart)
 
@@ -195,6 +215,15 @@ class Handlers:
         jobs = self._supervisor.jobs.select(patterns, all_when_none=False)
         ended = await asyncio.gather(*(self._requests.finished(job) for job in jobs))
         return {"jobs": [self._status(job).to_wire() for job in ended]}
+
+    async def await_ready(self, parameters: Wire) -> Wire:
+        """See ``AwaitReady`` in the interface."""
+        patterns, timeout_s = take(parameters, {"patterns": texts}, {"timeout_s": duration_s})
+
+        async def ready(job: Job) -> Outcome:
+            return self._outcome(await self._requests.ready(job, timeout_s), None)
+
+        return await self._each(patterns, ready)
 
     async def logs(self, parameters: Wire) -> AsyncGenerator[Wire]:
         """See ``Logs`` in the interface."""
@@ -241,7 +270,7 @@ class Handlers:
         """See ``Shutdown`` in the interface."""
         (leave_jobs,) = take(parameters, {}, {"leave_jobs": a_flag})
         survivors = await self._shutdown(leave_jobs=bool(leave_jobs))
-        return {"survivors": [self._outcome(job, self._survived(job)).to_wire() for job in survivors]}
+        return {"survivors": [self._outcome(job, self._requests.survived(job)).to_wire() for job in survivors]}
 
     async def replace(self, parameters: Wire) -> Wire:
         """See ``Replace`` in the interface."""
@@ -287,11 +316,6 @@ class Handlers:
     def _outcome(self, job: Job, error: RelaunchError | None) -> Outcome:
         named = (error.wire_name, error.message) if error else (None, None)
         return Outcome(label=job.spec.label, job=self._status(job), error=named[0], message=named[1])
-
-    def _survived(self, job: Job) -> Survived:
-        members = self._supervisor.trees.members(root_of(job))
-        named = ", ".join(f"{process.pid} ({command_of(process.pid) or 'gone'})" for process in members[:5])
-        return Survived(f"{job.spec.label}: still there after KILL: {named or 'nothing any more; look again'}")
 
     def _status(self, job: Job) -> JobStatus:
         return status_of(job, self._outputs.path_of(job.spec))

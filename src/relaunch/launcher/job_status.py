@@ -5,7 +5,7 @@ Refuses to know who asks.
 
 import time
 
-from relaunch.core.job import Backoff, Finished, Job, Running, Stopping
+from relaunch.core.job import Backoff, Finished, Job, Running, Stopping, Waiting
 from relaunch.launcher.alarm import boottime
 from relaunch.model import JobStatus
 
@@ -28,11 +28,15 @@ def status_of(job: Job, output: str) -> JobStatus:
         retry_in_s=round(state.retry_at - boottime(), 3) if isinstance(state, Backoff) else None,
         exit=job.exit,
         output=output,
+        waits_for=job.spec.depends_on if isinstance(state, Waiting) and state.owed is not None else (),
     )
 
 
 def word_of(job: Job) -> str:
     """The word for a job's state in the interface."""
     if isinstance(job.state, Finished):
-        return "failed" if job.exit is not None and job.exit.reason == "start-failed" else "exited"
+        failed = job.state.failed or (job.exit is not None and job.exit.reason == "start-failed")
+        return "failed" if failed else "exited"
+    if isinstance(job.state, Running) and job.state.ready:
+        return "ready"
     return type(job.state).__name__.lower()

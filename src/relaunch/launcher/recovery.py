@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import NamedTuple, assert_never
 
-from relaunch.core.job import Backoff, Ending, Finished, Job, Running, Starting, Stopping, Waiting
+from relaunch.core.job import Backoff, Booted, Ending, Finished, Job, Running, Starting, Stopping, Waiting
 from relaunch.errors import RelaunchError
 from relaunch.keeper.wire import Message
 from relaunch.labels import check_label
@@ -65,9 +65,13 @@ def recover(
         elif isinstance(job.state, Starting) and hello["launcher_starts"] > 1:
             supervisor.order_spawn(job)
         elif isinstance(job.state, Starting | Running | Stopping):
-            _find(supervisor, link, job, survivors.pop(key, None), hello["boot_id"])
+            _find(supervisor, link, job, survivors.pop(key, None), hello["boot_id"], same_boot=same_boot)
         else:
             _resume(supervisor, job)
+    for job in [] if same_boot else supervisor.jobs:
+        supervisor.apply(job, Booted())
+    for job in supervisor.jobs:
+        supervisor.demand.refresh(job)
     link.order("forget", keys=[key for key, reports in held.items() if reports[-1]["event"] == "exited"])
     known = {job.id for job in jobs}
     for key, (pid, ticks) in survivors.items():
@@ -85,12 +89,21 @@ def _resume(supervisor: Supervisor, job: Job) -> None:
         supervisor.signal_again(now)
 
 
-def _find(supervisor: Supervisor, link: KeeperLink, job: Job, survivor: tuple[int, int] | None, boot_id: str) -> None:
+def _find(
+    supervisor: Supervisor,
+    link: KeeperLink,
+    job: Job,
+    survivor: tuple[int, int] | None,
+    boot_id: str,
+    *,
+    same_boot: bool,
+) -> None:
     if isinstance(job.state, Running | Stopping):
         survivor = job.state.pid, job.state.ticks
     if survivor is None or not _is_there(survivor):
         pid = survivor[0] if survivor else None
-        supervisor.ended(job, {"pid": pid, "status": None, "usage": None, "at": time.time()})
+        end = {"pid": pid, "status": None, "usage": None, "at": time.time(), "rebooted": not same_boot}
+        supervisor.ended(job, end)
         return
     link.order("adopt", key=key_of(job), pid=survivor[0], ticks=survivor[1], boot_id=boot_id)
 
@@ -103,8 +116,9 @@ def _is_there(process: tuple[int, int]) -> bool:
 def from_before_boot(job: Job, now: float) -> Job:
     """A job as an earlier boot of the host left it: no process is left of it, and its last start was before this boot.
 
-    The clock of an earlier boot means nothing now, and its process ids are others' by now.
+    The clock of an earlier boot means nothing now, its process ids are others' by now, and nobody is ready yet.
     """
+    job = replace(job, held=bool(job.spec.depends_on))
     match job.state:
         case Starting():
             return replace(job, state=replace(job.state, since=0.0))
@@ -114,7 +128,9 @@ def from_before_boot(job: Job, now: float) -> Job:
             return replace(job, state=replace(job.state, started=0.0))
         case Backoff():
             return replace(job, state=replace(job.state, retry_at=max(now, job.spec.throttle_s)))
-        case Waiting() | Finished():
+        case Waiting():
+            return replace(job, state=replace(job.state, since=0.0))
+        case Finished():
             return job
         case _:
             assert_never(job.state)
@@ -122,7 +138,7 @@ def from_before_boot(job: Job, now: float) -> Job:
 
 def _in_hand(job: Job, marked_ids: set[str]) -> Job:
     """The job, adopted if what is left of it may have been another keeper's; a report can tell better."""
-    if isinstance(job.state, Backoff | Finished):
+    if isinstance(job.state, Backoff | Waiting | Finished):
         return job
     return replace(job, adopted=job.id in marked_ids)
 

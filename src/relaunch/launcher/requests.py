@@ -12,12 +12,27 @@ from dataclasses import replace
 from itertools import count
 
 from relaunch.core import supervision as core
-from relaunch.core.job import SIGKILL, Ask, Backoff, Finished, Job, RestartAsked, Starting, StopAsked
-from relaunch.errors import JournalFailed, LabelInUse, Refused, ShuttingDown, StartFailed
+from relaunch.core.job import (
+    SIGKILL,
+    Ask,
+    Backoff,
+    Finished,
+    Job,
+    RestartAsked,
+    Running,
+    Starting,
+    StopAsked,
+    Waiting,
+    Why,
+)
+from relaunch.errors import JournalFailed, LabelInUse, NotReady, Refused, ShuttingDown, StartFailed, Survived
 from relaunch.launcher.alarm import boottime
+from relaunch.launcher.demand import is_idle, is_ready
+from relaunch.launcher.job_status import word_of
 from relaunch.launcher.journal import Journal, NewEvent, Write
 from relaunch.launcher.past_requests import digest
-from relaunch.launcher.supervisor import Supervisor
+from relaunch.launcher.supervisor import Supervisor, root_of
+from relaunch.launcher.trees import command_of
 from relaunch.launcher.waiting import Watcher
 from relaunch.model import JobSpec
 
@@ -37,23 +52,24 @@ class Requests:
         self._ids = secrets.token_hex(6)
         self._numbers = count(1)
 
-    async def submit(self, spec: JobSpec, request: str | None = None) -> Job:
+    async def submit(self, spec: JobSpec, request: str | None = None, *, replace: bool = False) -> Job:
         """Start a job.
 
         Args:
             spec: What is asked for.
             request: An id of the caller's own; what was asked under it before is answered as it was then, and nothing
                 is started.
+            replace: Stop the job that has the label first.
 
         Returns:
-            The job once its program runs, or has already ended.
+            The job once its program runs, has already ended, or waits for what starts it.
 
         Raises:
-            LabelInUse, StartFailed, JournalFailed, ShuttingDown: As their names say.
+            LabelInUse, StartFailed, Survived, JournalFailed, ShuttingDown: As their names say.
             Refused: Something else was asked for under this id.
         """
         if request is None:
-            return await self._submit(spec, None)
+            return await self._submit(spec, None, replace=replace)
         asked = self._supervisor.jobs.by_request(request)
         past = None if asked else self._supervisor.past.get(request)
         if (asked and asked.spec != spec) or (past and past.spec != digest(spec)):
@@ -63,7 +79,7 @@ class Requests:
         if asked is not None:
             return await self._asked(asked)
         try:
-            return await self._submit(spec, request)
+            return await self._submit(spec, request, replace=replace)
         except LabelInUse as error:
             kept = self._supervisor.past.keep_error(request, spec, error)
             self._journal.write(Write([], kept, lambda _: None, refusable=True))
@@ -80,13 +96,20 @@ class Requests:
                 raise JournalFailed(f"{job.spec.label}: done, but not journaled yet: {self._journal.problem}")
         return _started(job)
 
-    async def _submit(self, spec: JobSpec, request: str | None) -> Job:
+    async def _submit(self, spec: JobSpec, request: str | None, *, replace: bool) -> Job:
         self._check_open()
         old = self._supervisor.jobs.get(spec.label)
+        if replace and old is not None and not isinstance(old.state, Finished):
+            old, gone = await self.stop(old, _ask(old, "stopped"))
+            if not gone:
+                raise self.survived(old)
+            self._check_open()
+            old = self._supervisor.jobs.get(spec.label)
         if old is not None and not isinstance(old.state, Finished):
             raise LabelInUse(f"label {spec.label} is in use by a job that has not finished; choose another, or stop it")
         job_id = f"{self._ids}{next(self._numbers):x}"
-        job, effects = core.submit(job_id, spec, now=boottime(), at=time.time(), request=request)
+        hold, held = self._supervisor.demand.look(spec)
+        job, effects = core.submit(job_id, spec, now=boottime(), at=time.time(), request=request, hold=hold, held=held)
         started = self._supervisor.waiting.until(job.id, lambda now, _: _has_begun(now))
         self._supervisor.begin(job, effects, replaces=old)
         return _started(await started)
@@ -99,6 +122,7 @@ class Requests:
         """
         job = self._now(job)
         if isinstance(job.state, Finished):
+            self._supervisor.apply(job, StopAsked(ask))
             return job, True
         run = job.run
 
@@ -129,17 +153,56 @@ class Requests:
             raise LabelInUse(f"{label} was submitted anew meanwhile; the job that had the label is not started again")
 
         def settled(now: Job, told: frozenset[str]) -> bool:
-            return "survived" in told or isinstance(now.state, Finished) or (now.run > run and _has_begun(now))
+            held = isinstance(now.state, Waiting) and "waiting" in told
+            return "survived" in told or held or isinstance(now.state, Finished) or (now.run > run and _has_begun(now))
 
         started = self._until(job, settled)
         self._supervisor.apply(job, RestartAsked(ask))
         job = await started
-        begun = not isinstance(job.state, Backoff | Finished)
+        begun = not isinstance(job.state, Backoff | Waiting | Finished)
         if not begun and job.exit is not None and job.exit.reason == "start-failed":
             raise StartFailed(f"{label} was not started: {job.exit.message}")
         if job.run == run and isinstance(job.state, Finished):
             raise Refused(f"{label} was stopped by a later request, and not started again")
-        return job, job.run > run
+        return job, job.run > run or isinstance(job.state, Waiting)
+
+    async def ready(self, job: Job, timeout_s: float | None) -> Job:
+        """The job once it is ready, as those who depend on it see it; one that waits for what starts it counts as such.
+
+        Raises:
+            NotReady: It has finished, or it was not in time: within ``timeout_s``, or what its spec says.
+        """
+        job = self._now(job)
+
+        def settled(now: Job, told: frozenset[str]) -> bool:
+            return is_ready(now) or is_idle(now) or isinstance(now.state, Finished) or "not-ready" in told
+
+        try:
+            async with asyncio.timeout(timeout_s):
+                job = job if settled(job, frozenset()) else await self._until(job, settled)
+        except TimeoutError:
+            job = self._now(job)
+        if is_ready(job) or is_idle(job):
+            return job
+        raise NotReady(f"{job.spec.label} is not ready: {word_of(job)}{_why(job)}")
+
+    async def unload(self, job: Job, ask: Ask) -> tuple[Job, bool]:
+        """End a job's whole tree and forget it.
+
+        Returns:
+            The job, and whether nothing of it is left; else it is not forgotten.
+        """
+        job, gone = await self.stop(job, ask)
+        if gone and self._supervisor.jobs.by_id(job.id) is not None and isinstance(self._now(job).state, Finished):
+            self._supervisor.forget(self._now(job))
+            await self._journal.settle()
+        return job, gone
+
+    def survived(self, job: Job) -> Survived:
+        """The error that names what a stop has left."""
+        members = self._supervisor.trees.members(root_of(job))
+        named = ", ".join(f"{process.pid} ({command_of(process.pid) or 'gone'})" for process in members[:5])
+        return Survived(f"{job.spec.label}: still there after KILL: {named or 'nothing any more; look again'}")
 
     async def finished(self, job: Job) -> Job:
         """The job once nothing of it runs and nothing will start it again by itself."""
@@ -157,7 +220,7 @@ class Requests:
         self._closing = True
         survivors: list[Job] = []
         if not leave_jobs:
-            ends = [self.stop(job, _shutdown_ask(job)) for job in self._supervisor.jobs]
+            ends = [self.stop(job, _ask(job, "shutdown")) for job in self._supervisor.jobs]
             results = await asyncio.gather(*ends, return_exceptions=True)
             survivors = [result[0] for result in results if not isinstance(result, BaseException) and not result[1]]
         stopped = NewEvent("launcher.stopped", None, {"pid": os.getpid(), "jobs_left": leave_jobs}, time.time())
@@ -206,5 +269,16 @@ def _started(job: Job) -> Job:
     return job
 
 
-def _shutdown_ask(job: Job) -> Ask:
-    return Ask(job.spec.stop_signal_number, job.spec.stop_timeout_s or None, "shutdown")
+def _ask(job: Job, why: Why) -> Ask:
+    return Ask(job.spec.stop_signal_number, job.spec.stop_timeout_s or None, why)
+
+
+def _why(job: Job) -> str:
+    """What is known of why a job is not ready, after the word for its state."""
+    end = job.exit
+    if isinstance(job.state, Waiting):
+        return f" for {', '.join(job.spec.depends_on)}"
+    if isinstance(job.state, Running | Starting) or end is None:
+        return ""
+    told = end.message or (f"signal {end.signal}" if end.signal else f"exit code {end.code}")
+    return f", the last run ended with {told}" if end.code is not None or end.signal or end.message else ""

@@ -28,16 +28,17 @@ from relaunch.core.job import (
     Tick,
     TreeGone,
 )
-from relaunch.errors import BadSpec, JournalFailed, one_line
+from relaunch.errors import BadSpec, JournalFailed, Refused, one_line
 from relaunch.keeper.wire import Message
 from relaunch.launcher.accounts import account_of
 from relaunch.launcher.alarm import Alarm, boottime
+from relaunch.launcher.demand import Demand
 from relaunch.launcher.jobs import Jobs, key_of
 from relaunch.launcher.journal import Journal, NewEvent, Write
 from relaunch.launcher.keeper_link import KeeperLink
 from relaunch.launcher.output import Outputs
 from relaunch.launcher.past_requests import PastRequests
-from relaunch.launcher.trees import Process, Root, Trees, read_stat
+from relaunch.launcher.trees import Process, Root, Trees, read_stat, send_signal
 from relaunch.launcher.waiting import Waiting
 from relaunch.model import Exit
 
@@ -63,6 +64,7 @@ class Supervisor:
         self._link = link
         self._outputs = outputs
         self._socket_path = socket_path
+        self.demand = Demand(self.jobs, self.apply)
         self._ordered: set[str] = set()
         self._alarm = Alarm(self._due)
 
@@ -98,9 +100,21 @@ class Supervisor:
 
     def ended(self, job: Job, report: Message) -> None:
         """Apply the end of a job's first process, as the keeper told it or recovery found it."""
-        leftover = bool(self.trees.members(Root(job.id, None, job.adopted)))
-        event = Exited(report["pid"], report["status"], report["at"], report["usage"], leftover)
+        job = self.demand.refresh(job)
+        abandoned = job.spec.abandon_process_group
+        leftover = not abandoned and bool(self.trees.members(Root(job.id, None, job.adopted)))
+        rebooted = report.get("rebooted", False)
+        event = Exited(report["pid"], report["status"], report["at"], report["usage"], leftover, rebooted)
         self.apply(job, event, forget=report.get("key"))
+
+    def forget(self, job: Job) -> None:
+        """Know no more of a job that has finished."""
+        documents = self._parted(job)
+        self.jobs.drop(job)
+        self.demand.dropped(job)
+        unloaded = self._event(job, job, Record("unloaded", {}))
+        self._journal.write(Write([unloaded], documents, lambda _: None))
+        self.waiting.fail(job.id, Refused(f"{job.spec.label} was unloaded"))
 
     def restore(self, job: Job) -> None:
         """Take in a job as the journal had it, without any effect."""
@@ -204,6 +218,7 @@ class Supervisor:
             for old in self.jobs.superfluous():
                 parted = self._parted(old)
                 self.jobs.drop(old)
+                self.demand.dropped(old)
                 self._journal.write(Write([], parted, lambda _: None))
 
     def _parted(self, job: Job) -> dict[str, str | None]:
@@ -234,14 +249,22 @@ class Supervisor:
                 case Spawn():
                     self.order_spawn(job)
                 case SignalTree(signal=number):
-                    self.trees.signal(root_of(job), number)
+                    self._signal(job, number)
                     if isinstance(job.state, Ending):
                         self._look(job.id)
                 case Record():
                     pass
 
+    def _signal(self, job: Job, number: int) -> None:
+        root = root_of(job)
+        if not job.spec.abandon_process_group:
+            self.trees.signal(root, number)
+        elif root.first is not None:
+            send_signal(root.first, number)
+
     def _refuse(self, job: Job, replaces: Job | None, error: JournalFailed) -> None:
         self.jobs.drop(job)
+        self.demand.dropped(job)
         if replaces is not None:
             self.restore(replaces)
             self.past.forget(replaces.request)
@@ -280,6 +303,7 @@ class Supervisor:
         """Keep the bounds of output and the timer in step with a job."""
         if isinstance(job.state, Running | Stopping):
             self._outputs.bound(job.spec)
+        self.demand.changed(job)
         at = core.deadline(job)
         if at is not None:
             self._alarm.set(at, job.id)
