@@ -232,3 +232,26 @@ def test_a_start_that_was_not_journaled_is_found(host: Host) -> None:
     assert kinds(events(host)).count("job.started") == 10
     call(host.socket, "Stop", {"patterns": ["*"]})
     check_history(events(host))
+
+
+def test_a_process_that_no_launcher_heard_of_is_found_by_the_next_keepers(host: Host) -> None:
+    """[S30] [S22] Both died before that was journaled: by its mark, for a start that the journal knows."""
+    answered = call(host.socket, "GetStatus")["status"]
+    keeper, launcher = int(answered["keeper_pid"]), int(answered["launcher_pid"])
+    with Peer(host.socket) as peer:
+        os.kill(keeper, signal.SIGSTOP)
+        peer.send("Submit", {"spec": {"label": "a", "argv": ["sleep", "300"], "user": "nobody"}})
+        wait_for(lambda: jobs(host).get("a"), what="it is taken in")
+        (job_id,) = [job["id"] for job in jobs(host).values()]
+        os.kill(launcher, signal.SIGSTOP)
+        os.kill(keeper, signal.SIGCONT)
+        (pid,) = wait_for(lambda: jobs_processes(host)[job_id], what="it is started")
+        os.kill(keeper, signal.SIGSTOP)
+        kill(launcher)
+        kill(keeper)
+    host.serve()
+    found = jobs(host)["a"]
+    assert (found["id"], found["state"], found["pid"], found["run"]) == (job_id, "running", pid, 1)
+    call(host.socket, "Stop", {"patterns": ["a"]})
+    assert not alive(pid)
+    check_history(events(host))
