@@ -135,7 +135,7 @@ class Asking:
     async def _go_on_over_ssh(self) -> None:
         import asyncio
 
-        from relaunch.cli.asking import tasks
+        from relaunch.client.asking import tasks
         from relaunch.client.cluster import Cluster
         from relaunch.client.ssh import PROMPTED_S
 
@@ -164,7 +164,7 @@ class Asking:
                 asyncio.get_running_loop().remove_reader(fan.fileno())
 
     async def _ask_over_ssh(self, cluster: Cluster, host: str) -> None:
-        from relaunch.cli.asking import TRIES, until_answered
+        from relaunch.client.asking import TRIES, until_answered
 
         call = self._calls[host]
         # What changes something is asked for as long as there is time; what does not, not for ever.
