@@ -16,10 +16,13 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
+from tests.system.peer import Peer, call
+
 LAUNCH = Path(sys.executable).with_name("launch")
 DEADLINE_S = 20.0
 COMMAND_S = 30.0
 _LOOK_S = 0.005
+_ACTIVE = {"starting", "running", "stopping", "ending", "backoff"}
 
 Value = TypeVar("Value")
 
@@ -106,7 +109,7 @@ class Host:
 
     def status(self) -> dict[str, Any]:
         """What the launcher says of itself."""
-        status: dict[str, Any] = json.loads(self.launch("status", "--json").stdout)
+        status: dict[str, Any] = call(self.socket, "GetStatus")["status"]
         return status
 
     @property
@@ -120,11 +123,12 @@ class Host:
         return int(self.status()["keeper_pid"])
 
     def jobs(self, *patterns: str) -> dict[str, dict[str, Any]]:
-        """The jobs by label, as ``launch list --json`` tells them."""
-        return {job["label"]: job for job in json.loads(self.launch("list", "--json", *patterns).stdout)}
+        """The jobs by label, as the launcher tells them."""
+        answer = call(self.socket, "List", {"patterns": patterns} if patterns else None)
+        return {job["label"]: job for job in answer["jobs"]}
 
     def job(self, label: str) -> dict[str, Any]:
-        """One job, as ``launch list --json`` tells it."""
+        """One job, as the launcher tells it."""
         return self.jobs(label)[label]
 
     def events(self, *args: str) -> list[dict[str, Any]]:
@@ -146,18 +150,42 @@ class Host:
                         found.append(int(entry))
         return found
 
+    def tidy(self) -> bool:
+        """End the jobs, the subscriptions and the commands of a test.
+
+        Returns:
+            Whether the launcher is good for another test: it has not been another one meanwhile, and nothing is left.
+        """
+        with suppress(OSError, AssertionError), Peer(self.socket) as peer:
+            jobs, status = peer.call("List")["jobs"], peer.call("GetStatus")["status"]
+            active = [job["label"] for job in jobs if job["state"] in _ACTIVE]
+            if active:
+                peer.call("Stop", {"patterns": active, "timeout_s": 0})
+            if status["subscribers"]:
+                peer.call("Unsubscribe", {"ids": [one["id"] for one in status["subscribers"]]})
+            self._end_commands()
+            both = [status["keeper_pid"], status["launcher_pid"]]
+            wait_for(lambda: sorted(self.processes()) == sorted(both), what="the end of what a test has started")
+            return bool(status["launcher_starts"] == 1)
+        return False
+
+    def _end_commands(self) -> None:
+        for process in self._started:
+            with process:
+                process.kill()
+        self._started.clear()
+
     def end(self) -> None:
         """Shut down whatever serves, and prove that nothing is left; what is left is ended, and the test fails."""
         try:
-            self.launch("shutdown", check=False)
-            wait_for(lambda: not self.processes(), what=f"processes left: {self.processes()}")
+            with suppress(OSError, AssertionError), Peer(self.socket, COMMAND_S) as peer:
+                peer.call("Shutdown")
+            wait_for(lambda: not self.processes(), what="the end of every process")
         finally:
             for pid in self.processes():
                 with suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
-            for process in self._started:
-                with process:
-                    process.kill()
+            self._end_commands()
             shutil.rmtree(self.place, ignore_errors=True)
 
 

@@ -40,7 +40,11 @@ class Peer:
     def __init__(self, path: Path, timeout_s: float = DEADLINE_S) -> None:
         self.socket = socket.socket(socket.AF_UNIX)
         self.socket.settimeout(timeout_s)
-        self.socket.connect(str(path))
+        try:
+            self.socket.connect(str(path))
+        except OSError:
+            self.socket.close()
+            raise
         self._received = b""
 
     def __enter__(self) -> Self:
