@@ -23,10 +23,39 @@ def place() -> Iterator[Host]:
 
 
 @pytest.fixture
-def host(place: Host) -> Host:
+def fresh(place: Host) -> Host:
     """A private place where a launcher serves; at the end nothing of it is left, or the test fails."""
     place.serve()
     return place
+
+
+@pytest.fixture
+def host(fresh: Host) -> Host:
+    """The same, save in a file that shares its launchers, see ``shared``."""
+    return fresh
+
+
+@pytest.fixture(scope="module")
+def hosts() -> Iterator[list[Host]]:
+    """The one launcher that tests of a file share, if it is there and well."""
+    hosts: list[Host] = []
+    yield hosts
+    for host in hosts:
+        host.end()
+
+
+@pytest.fixture
+def shared(hosts: list[Host]) -> Iterator[Host]:
+    """A launcher that has served other tests of the file: their jobs have ended, their history is there.
+
+    A file that can live with that says so, by a fixture ``host`` of its own. Who has damaged it is the last to use it.
+    """
+    if not hosts:
+        hosts.append(Host())
+        hosts[0].serve()
+    yield hosts[0]
+    if not hosts[0].tidy():
+        hosts.pop().end()
 
 
 @pytest.fixture

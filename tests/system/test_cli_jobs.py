@@ -12,22 +12,28 @@ from tests.system.launcher_host import Host, alive
 FORKER = "sleep 1000 & setsid sleep 1000 & trap '' TERM; echo ready; while :; do sleep 1000; done"
 
 
-def test_the_session_as_typed(host: Host) -> None:
+@pytest.fixture
+def host(shared: Host) -> Host:
+    """Shared by all tests here, each with labels of its own."""
+    return shared
+
+
+def test_the_session_as_typed(fresh: Host) -> None:
     """[W6]"""
     labels = ["p1", "p2", "p3", "p4", "o1", "o2", "o3", "o4"]
     for label in labels:
-        submitted = host.launch("submit", "-l", label, "-p", "sleep", "120")
-        assert submitted.stdout == f"{label}: running, pid {host.job(label)['pid']}\n"
-    lines = host.launch("list").stdout.splitlines()
+        submitted = fresh.launch("submit", "-l", label, "-p", "sleep", "120")
+        assert submitted.stdout == f"{label}: running, pid {fresh.job(label)['pid']}\n"
+    lines = fresh.launch("list").stdout.splitlines()
     assert lines[0].split() == ["LABEL", "STATE", "PID", "UPTIME", "RESTARTS", "LAST", "EXIT", "PROGRAM"]
     assert sorted(line.split()[0] for line in lines[1:]) == sorted(labels)
     assert all(line.endswith("sleep 120") and " running " in line for line in lines[1:])
-    assert host.launch("stop", "p1", "p2").stdout == "p1: stopped (TERM)\np2: stopped (TERM)\n"
+    assert fresh.launch("stop", "p1", "p2").stdout == "p1: stopped (TERM)\np2: stopped (TERM)\n"
     for typed in (["p3"], ["o1", "o2"], ["o3"], ["o4"]):
-        host.launch("stop", *typed)
-    assert {label for label, job in host.jobs().items() if job["state"] == "running"} == {"p4"}
-    assert host.launch("shutdown").stdout == "the launcher has ended\n"
-    assert host.launch("list", check=False).returncode == 3
+        fresh.launch("stop", *typed)
+    assert {label for label, job in fresh.jobs().items() if job["state"] == "running"} == {"p4"}
+    assert fresh.launch("shutdown").stdout == "the launcher has ended\n"
+    assert fresh.launch("list", check=False).returncode == 3
 
 
 def test_what_follows_the_program_is_its_own(host: Host) -> None:
@@ -72,7 +78,8 @@ def test_bytes_that_are_no_text_come_back_as_they_went(host: Host) -> None:
     host.launch("submit", "-l", "bytes", "-p", "printf", "%s", "\udcff\udcfe é")
     host.launch("wait", "bytes")
     assert host.launch("logs", "bytes").stdout == "\udcff\udcfe é"
-    assert host.job("bytes")["argv"] == ["printf", "%s", "\udcff\udcfe é"]
+    (job,) = json.loads(host.launch("list", "--json", "bytes").stdout)
+    assert job["argv"] == ["printf", "%s", "\udcff\udcfe é"]
     assert r"$'\xff\xfe é'" in host.launch("list").stdout
 
 
@@ -131,17 +138,17 @@ def test_a_finished_label_may_be_used_again(host: Host) -> None:
     assert host.job("again")["state"] == "running"
 
 
-def test_patterns_choose_across_slashes(host: Host) -> None:
+def test_patterns_choose_across_slashes(fresh: Host) -> None:
     """[W9]"""
     for label in ("a/b/c", "a/x", "b"):
-        host.launch("submit", "-l", label, "-p", "sleep", "120")
-    assert set(host.jobs("a/*")) == {"a/b/c", "a/x"}
-    assert set(host.jobs("*[bx]")) == {"a/x", "b"}
-    done = host.launch("stop", "a/*", "nobody", check=False)
+        fresh.launch("submit", "-l", label, "-p", "sleep", "120")
+    for pattern, labels in {"a/*": {"a/b/c", "a/x"}, "*[bx]": {"a/x", "b"}}.items():
+        assert {job["label"] for job in json.loads(fresh.launch("list", "--json", pattern).stdout)} == labels
+    done = fresh.launch("stop", "a/*", "nobody", check=False)
     assert done.stdout == "a/b/c: stopped (TERM)\na/x: stopped (TERM)\n"
     assert done.stderr.count("\n") == 1
     assert done.returncode == 1
-    assert host.job("b")["state"] == "running"
+    assert fresh.job("b")["state"] == "running"
 
 
 def test_stop_ends_the_whole_tree_with_the_signal_and_grace_asked_for(host: Host) -> None:
@@ -241,25 +248,25 @@ def test_logs_are_followed_until_the_job_has_finished(host: Host) -> None:
     assert host.launch("logs", "-n", "0", "p1").stdout == ""
 
 
-def test_run_shows_the_output_and_exits_as_the_job_did(host: Host) -> None:
+def test_run_shows_the_output_and_exits_as_the_job_did(fresh: Host) -> None:
     """[W6]"""
-    done = host.launch("run", "--", "sh", "-c", "echo out; exit 7", check=False)
+    done = fresh.launch("run", "--", "sh", "-c", "echo out; exit 7", check=False)
     assert (done.stdout, done.stderr, done.returncode) == ("out\n", "", 7)
-    (label,) = host.jobs("run/*")
+    (label,) = fresh.jobs("run/*")
     assert label.startswith("run/sh-")
-    done = host.launch("run", "-l", "named", "-p", "sh", "-c", "kill -KILL $$", check=False)
+    done = fresh.launch("run", "-l", "named", "-p", "sh", "-c", "kill -KILL $$", check=False)
     assert (done.stdout, done.returncode) == ("", 137)
     assert done.stderr == "launch: named ended: KILL\n"
-    done = host.launch("run", "--stdout", str(host.place / "out"), "--", "echo", "elsewhere")
+    done = fresh.launch("run", "--stdout", str(fresh.place / "out"), "--", "echo", "elsewhere")
     assert done.stdout == ""
-    assert (host.place / "out").read_text() == "elsewhere\n"
-    assert host.launch("run", "-p", "no-such-program", check=False).returncode == 1
+    assert (fresh.place / "out").read_text() == "elsewhere\n"
+    assert fresh.launch("run", "-p", "no-such-program", check=False).returncode == 1
 
 
 @pytest.mark.parametrize("name", ["INT", "TERM", "HUP", "QUIT", "USR1", "USR2"])
-def test_run_passes_signals_on(host: Host, name: str) -> None:
+def test_run_passes_signals_on(fresh: Host, name: str) -> None:
     script = f"trap 'echo got {name}; exit 9' {name}; echo ready; while :; do sleep 0.01; done"
-    running = host.popen("run", "-l", "p1", "--", "bash", "-c", script)
+    running = fresh.popen("run", "-l", "p1", "--", "bash", "-c", script)
     assert running.stdout is not None
     assert running.stdout.readline() == "ready\n"
     running.send_signal(getattr(signal, f"SIG{name}"))
@@ -267,8 +274,8 @@ def test_run_passes_signals_on(host: Host, name: str) -> None:
     assert running.wait(20) == 9
 
 
-def test_run_tells_the_job_that_its_reader_has_gone(host: Host) -> None:
-    running = host.popen("run", "-l", "p1", "--", "sh", "-c", "while :; do echo line; sleep 0.01; done")
+def test_run_tells_the_job_that_its_reader_has_gone(fresh: Host) -> None:
+    running = fresh.popen("run", "-l", "p1", "--", "sh", "-c", "while :; do echo line; sleep 0.01; done")
     assert running.stdout is not None
     assert running.stdout.readline() == "line\n"
     running.stdout.close()
@@ -291,7 +298,7 @@ def test_status_of_a_job_tells_everything(host: Host) -> None:
 
 def test_status_of_the_launcher(host: Host) -> None:
     """[W13]"""
-    status = host.status()
+    status = json.loads(host.launch("status", "--json").stdout)
     assert status["socket"] == str(host.socket)
     assert alive(status["keeper_pid"])
     assert alive(status["launcher_pid"])
@@ -321,12 +328,12 @@ def test_events_are_shown_for_people_and_for_programs(host: Host) -> None:
     assert host.events("--since", "2999-01-01", "p1") == []
 
 
-def test_events_are_followed_over_a_replaced_launcher(host: Host) -> None:
-    following = host.popen("events", "-f", "--json", "p*")
-    host.launch("submit", "-l", "p1", "-p", "true")
-    host.launch("wait", "p1")
-    os.kill(host.launcher_pid, signal.SIGKILL)
-    host.launch("submit", "-l", "p2", "-p", "true")
+def test_events_are_followed_over_a_replaced_launcher(fresh: Host) -> None:
+    following = fresh.popen("events", "-f", "--json", "p*")
+    fresh.launch("submit", "-l", "p1", "-p", "true")
+    fresh.launch("wait", "p1")
+    os.kill(fresh.launcher_pid, signal.SIGKILL)
+    fresh.launch("submit", "-l", "p2", "-p", "true")
     assert following.stdout is not None
     seen: list[tuple[str, str]] = []
     while ("p2", "io.relaunch.job.exited") not in seen:
@@ -334,7 +341,7 @@ def test_events_are_followed_over_a_replaced_launcher(host: Host) -> None:
         seen.append((event["subject"], event["type"]))
     assert seen.count(("p1", "io.relaunch.job.exited")) == 1
     assert seen.count(("p2", "io.relaunch.job.started")) == 1
-    host.launch("shutdown")
+    fresh.launch("shutdown")
     assert following.wait(20) == 0
 
 

@@ -14,6 +14,12 @@ from relaunch import __version__
 from relaunch.cli.grammar import COMMANDS, Command
 
 
+@pytest.fixture
+def host(shared: Host) -> Host:
+    """Shared by all tests here, each with labels of its own."""
+    return shared
+
+
 @pytest.mark.parametrize("command", COMMANDS, ids=[command.name for command in COMMANDS])
 def test_help_of_every_command_has_an_example(place: Host, command: Command) -> None:
     shown = place.launch(command.name, "--help").stdout
@@ -75,17 +81,17 @@ def test_a_reader_that_goes_away_ends_a_command_silently(host: Host) -> None:
 
 
 @pytest.mark.parametrize("typed", [["wait", "p1"], ["logs", "-f", "p1"], ["events", "-f"], ["stop", "stubborn"]])
-def test_an_interrupt_ends_a_command_silently(host: Host, typed: list[str]) -> None:
+def test_an_interrupt_ends_a_command_silently(fresh: Host, typed: list[str]) -> None:
     """A shell shows 130 for a program that its SIGINT ended."""
-    host.launch("submit", "-l", "p1", "-p", "sleep", "120")
-    host.launch("submit", "-l", "stubborn", "-p", "sh", "-c", "trap '' TERM; echo ready; while :; do sleep 0.1; done")
-    host.wait_for(lambda: host.launch("logs", "stubborn").stdout, what="the job to be ready")
-    running = host.popen(*typed)
-    host.wait_for(lambda: _asleep(running.pid), what="the command to wait")
+    fresh.launch("submit", "-l", "p1", "-p", "sleep", "120")
+    fresh.launch("submit", "-l", "stubborn", "-p", "sh", "-c", "trap '' TERM; echo ready; while :; do sleep 0.1; done")
+    fresh.wait_for(lambda: fresh.launch("logs", "stubborn").stdout, what="the job to be ready")
+    running = fresh.popen(*typed)
+    fresh.wait_for(lambda: _asleep(running.pid), what="the command to wait")
     running.send_signal(signal.SIGINT)
     assert running.communicate()[1] == ""
     assert running.returncode == -signal.SIGINT
-    host.launch("kill", "stubborn")
+    fresh.launch("kill", "stubborn")
 
 
 def _asleep(pid: int) -> bool:

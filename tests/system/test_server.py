@@ -37,14 +37,20 @@ def reference_client(host: Host) -> Iterator[Any]:
 # Conformance
 
 
-def test_the_reference_client_drives_a_launcher(host: Host) -> None:
+@pytest.fixture
+def host(shared: Host) -> Host:
+    """Shared by all tests here, each with labels of its own."""
+    return shared
+
+
+def test_the_reference_client_drives_a_launcher(fresh: Host) -> None:
     """[W1] [W5] It learns the interface from the launcher, submits, lists, and gets typed errors."""
-    with varlink.Client.new_with_address(f"unix:{host.socket}") as client:
+    with varlink.Client.new_with_address(f"unix:{fresh.socket}") as client:
         info = client.get_interface("org.varlink.service").description
         assert "method GetInfo()" in info
         description = client.get_interface("io.relaunch.Launcher").description
     assert description == (INTERFACES / "io.relaunch.Launcher.varlink").read_text()
-    with reference_client(host) as launcher:
+    with reference_client(fresh) as launcher:
         job = launcher.Submit({"label": "a", "argv": ["sleep", "300"]})["job"]
         assert (job["label"], job["state"]) == ("a", "running")
         assert [job["label"] for job in launcher.List(["*"])["jobs"]] == ["a"]
@@ -57,9 +63,9 @@ def test_the_reference_client_drives_a_launcher(host: Host) -> None:
         assert outcome["job"]["state"] == "exited"
 
 
-def test_the_reference_client_follows_events(host: Host) -> None:
+def test_the_reference_client_follows_events(fresh: Host) -> None:
     """[W2] [J6] With ``more``, reply after reply."""
-    with reference_client(host) as launcher, Peer(host.socket) as peer:
+    with reference_client(fresh) as launcher, Peer(fresh.socket) as peer:
         replies = launcher.Events(["a"], 0, None, None, True, _more=True)
         seen: list[str] = []
         peer.submit("b")
@@ -71,10 +77,10 @@ def test_the_reference_client_follows_events(host: Host) -> None:
 
 
 @pytest.mark.parametrize("tool", [["info"], ["help", "io.relaunch.Launcher"], ["call", "io.relaunch.Launcher.List"]])
-def test_the_reference_command_line(host: Host, tool: list[str]) -> None:
+def test_the_reference_command_line(fresh: Host, tool: list[str]) -> None:
     """[W1] ``python -m varlink.cli``, as a user of another tool would type."""
     command, *names = tool
-    address = f"unix:{host.socket}"
+    address = f"unix:{fresh.socket}"
     words = [command, f"{address}/{names[0]}" if names else address]
     if command == "call":
         words.append("{}")
@@ -133,19 +139,19 @@ def test_replies_leave_in_the_order_of_the_calls(host: Host) -> None:
         assert "status" in peer.answer()
 
 
-def test_a_oneway_call_is_carried_out_and_not_answered(host: Host) -> None:
+def test_a_oneway_call_is_carried_out_and_not_answered(fresh: Host) -> None:
     """[W2] Even when its client has gone at once."""
-    with Peer(host.socket) as peer:
+    with Peer(fresh.socket) as peer:
         peer.send("Submit", {"spec": spec_of("a")}, oneway=True)
         peer.send("Submit", {"spec": spec_of("a")}, oneway=True)
         assert peer.call("List")["jobs"] is not None
     for label in ("b", "c", "d"):
-        with Peer(host.socket) as peer:
+        with Peer(fresh.socket) as peer:
             peer.send("Submit", {"spec": spec_of(label)}, oneway=True)
-    wait_for(lambda: set(jobs(host)) == set("abcd"), what="all are there")
-    with Peer(host.socket) as peer:
+    wait_for(lambda: set(jobs(fresh)) == set("abcd"), what="all are there")
+    with Peer(fresh.socket) as peer:
         peer.send("Stop", {"patterns": ["a", "b"]}, oneway=True)
-    wait_for(lambda: jobs(host)["a"]["state"] == jobs(host)["b"]["state"] == "exited", what="both are stopped")
+    wait_for(lambda: jobs(fresh)["a"]["state"] == jobs(fresh)["b"]["state"] == "exited", what="both are stopped")
 
 
 def test_calls_before_a_half_close_are_answered(host: Host) -> None:
@@ -177,9 +183,9 @@ def test_calls_before_a_half_close_are_answered(host: Host) -> None:
     ],
     ids=range(8),
 )
-def test_garbage_is_told_once_and_hung_up_on(host: Host, sent: bytes) -> None:
+def test_garbage_is_told_once_and_hung_up_on(fresh: Host, sent: bytes) -> None:
     """[W3] [W12] What came before it is answered, and nobody else notices."""
-    with Peer(host.socket) as peer, Peer(host.socket) as other:
+    with Peer(fresh.socket) as peer, Peer(fresh.socket) as other:
         peer.call("GetStatus")
         peer.socket.sendall(sent + encode("List"))
         assert peer.reply()["error"] == "io.relaunch.Launcher.ProtocolBroken"
@@ -225,10 +231,10 @@ def test_half_a_message(host: Host) -> None:
 # Greedy ones
 
 
-def test_many_clients_at_once(host: Host) -> None:
+def test_many_clients_at_once(fresh: Host) -> None:
     """[W12] [S3]"""
     with ExitStack() as stack:
-        peers = [stack.enter_context(Peer(host.socket)) for _ in range(300)]
+        peers = [stack.enter_context(Peer(fresh.socket)) for _ in range(300)]
         for number, peer in enumerate(peers):
             peer.send("Submit", {"spec": spec_of(f"j{number}", "true")} if number % 3 == 0 else None)
             peer.send("List")
@@ -236,7 +242,7 @@ def test_many_clients_at_once(host: Host) -> None:
             reply = peer.reply()
             assert ("error" in reply) == (number % 3 != 0), reply
             assert "jobs" in peer.answer()
-    assert len(jobs(host)) == 100
+    assert len(jobs(fresh)) == 100
 
 
 def test_silent_clients_and_clients_that_never_read(host: Host) -> None:
@@ -278,10 +284,10 @@ def test_a_client_that_goes_while_its_call_waits_gives_its_place_back(host: Host
     assert jobs(host)["a"]["state"] == "running"
 
 
-def test_an_answer_may_be_larger_than_a_call(host: Host) -> None:
+def test_an_answer_may_be_larger_than_a_call(fresh: Host) -> None:
     """[W3] One list of all jobs; events come in pieces of about a megabyte."""
     argument = "x" * 100_000
-    with Peer(host.socket) as peer:
+    with Peer(fresh.socket) as peer:
         for number in range(44):
             peer.submit(f"a{number}", "sh", "-c", "exit 0", argument)
         wait_for(lambda: peer.call("GetStatus")["status"]["jobs"] == {"exited": 44}, what="all have ended")
@@ -297,7 +303,7 @@ def test_an_answer_may_be_larger_than_a_call(host: Host) -> None:
         assert told.count("job.exited") == 44
 
 
-def test_another_user_is_refused(host: Host) -> None:
+def test_another_user_is_refused(fresh: Host) -> None:
     """[W4] Though nothing keeps it from the socket but the launcher; told clearly, and hung up on."""
     program = (
         "import socket, sys\n"
@@ -310,12 +316,12 @@ def test_another_user_is_refused(host: Host) -> None:
     )
     # With the one capability that leads past the modes of files.
     as_nobody = f"setpriv --reuid {NOBODY} --regid {NOBODY} --clear-groups --inh-caps +dac_override"
-    words = [*as_nobody.split(), "--ambient-caps", "+dac_override", sys.executable, "-c", program, str(host.socket)]
+    words = [*as_nobody.split(), "--ambient-caps", "+dac_override", sys.executable, "-c", program, str(fresh.socket)]
     done = subprocess.run(words, capture_output=True, check=True, cwd="/")
     reply = json.loads(done.stdout.removesuffix(b"\0"))
     assert reply["error"] == "io.relaunch.Launcher.NotPermitted"
     assert f"you are user {NOBODY}" in reply["parameters"]["message"]
-    assert call(host.socket, "List") == {"jobs": []}
+    assert call(fresh.socket, "List") == {"jobs": []}
 
 
 def test_few_descriptors(place: Host) -> None:

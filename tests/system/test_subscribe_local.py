@@ -13,6 +13,12 @@ from tests.system.launcher_host import COMMAND_S, DEADLINE_S, LAUNCH, Host, wait
 from tests.system.subscribing import HOST, Subscribing, ends, subscribing
 
 
+@pytest.fixture
+def host(shared: Host) -> Host:
+    """Shared by all tests here, each with labels of its own."""
+    return shared
+
+
 def test_each_failure_is_one_line(host: Host) -> None:
     """[D29] [D30]"""
     with subscribing(host) as told:
@@ -46,23 +52,23 @@ def test_a_filter_chooses_labels_and_kinds_choose_kinds(host: Host) -> None:
         told.end(signal.SIGTERM)
 
 
-def test_json_is_what_the_journal_holds(host: Host) -> None:
+def test_json_is_what_the_journal_holds(fresh: Host) -> None:
     """[D30] [J6]"""
-    ends(host, "p1")
-    told = host.launch("subscribe", "--json", "--kind", "all", "--since", "0", "-n", "4").stdout
-    assert [json.loads(line) for line in told.splitlines()] == host.events()[:4]
+    ends(fresh, "p1")
+    told = fresh.launch("subscribe", "--json", "--kind", "all", "--since", "0", "-n", "4").stdout
+    assert [json.loads(line) for line in told.splitlines()] == fresh.events()[:4]
 
 
-def test_it_ends_after_so_many_or_so_long(host: Host) -> None:
+def test_it_ends_after_so_many_or_so_long(fresh: Host) -> None:
     """[D31]"""
-    ends(host, "p1")
-    enough = host.launch("subscribe", "--since", "0", "-n", "2", "--timeout", "20")
+    ends(fresh, "p1")
+    enough = fresh.launch("subscribe", "--since", "0", "-n", "2", "--timeout", "20")
     assert [line.split("  ")[2].split(",")[0] for line in enough.stdout.splitlines()] == [
         "launcher started",
         "p1 exited",
     ]
-    assert host.launch("subscribe", "--since", "0", "--timeout", "0.3").stdout == enough.stdout
-    too_few = host.launch("subscribe", "--since", "0", "--count", "3", "--timeout", "0.3", check=False)
+    assert fresh.launch("subscribe", "--since", "0", "--timeout", "0.3").stdout == enough.stdout
+    too_few = fresh.launch("subscribe", "--since", "0", "--count", "3", "--timeout", "0.3", check=False)
     assert (too_few.returncode, too_few.stdout) == (1, enough.stdout)
 
 
@@ -177,43 +183,43 @@ def test_a_command_that_is_not_there_is_tried_again_and_one_that_reads_nothing_i
     assert host.launch("subscribe", "--since", "0", "-n", "1", "--exec", "exec <&-; true").returncode == 0
 
 
-def test_a_command_that_runs_may_finish_at_the_end_and_counts(host: Host, tmp_path: Path) -> None:
+def test_a_command_that_runs_may_finish_at_the_end_and_counts(fresh: Host, tmp_path: Path) -> None:
     """[D31] [D32] [D33]"""
     command = f"cd {tmp_path}; touch begun; while [ ! -e go ]; do sleep 0.01; done; touch done"
-    with subscribing(host, "--name", "pager", "--exec", command) as told:
-        ends(host, "p1")
-        ends(host, "p2")
-        host.wait_for((tmp_path / "begun").exists)
+    with subscribing(fresh, "--name", "pager", "--exec", command) as told:
+        ends(fresh, "p1")
+        ends(fresh, "p2")
+        fresh.wait_for((tmp_path / "begun").exists)
         told.process.send_signal(signal.SIGTERM)
         (tmp_path / "go").touch()
         assert told.process.wait(DEADLINE_S) == 0
     assert (tmp_path / "done").exists()
-    with subscribing(host, "--name", "pager") as told:
+    with subscribing(fresh, "--name", "pager") as told:
         assert told.line().startswith(f"{HOST}  p2 exited")
         told.end()
 
 
-def test_a_name_goes_on_where_it_ended_however_that_was(host: Host) -> None:
+def test_a_name_goes_on_where_it_ended_however_that_was(fresh: Host) -> None:
     """[D33] [D3] [D4]"""
-    with subscribing(host, "--name", "pager") as told:
-        ends(host, "p1")
+    with subscribing(fresh, "--name", "pager") as told:
+        ends(fresh, "p1")
         assert told.line().startswith(f"{HOST}  p1 exited")
         told.end()
-    ends(host, "p2")
-    with subscribing(host, "--name", "pager", "--exec", "kill -KILL $PPID") as told:
+    ends(fresh, "p2")
+    with subscribing(fresh, "--name", "pager", "--exec", "kill -KILL $PPID") as told:
         assert told.line().startswith(f"{HOST}  p2 exited")
         assert told.process.wait(DEADLINE_S) == -signal.SIGKILL
-    ends(host, "p3")
-    with subscribing(host, "--name", "pager", "--json", "--since", "0") as told:
+    ends(fresh, "p3")
+    with subscribing(fresh, "--name", "pager", "--json", "--since", "0") as told:
         events = [told.event() for _ in range(2)]
         assert [(event["subject"], event.get("redelivered")) for event in events] == [("p2", True), ("p3", None)]
         told.end()
 
 
-def test_a_name_is_one_processes_at_a_time(host: Host) -> None:
+def test_a_name_is_one_processes_at_a_time(fresh: Host) -> None:
     """[D33]"""
-    with subscribing(host, "--name", "pager") as told:
-        second = host.launch("subscribe", "--name", "pager", check=False)
+    with subscribing(fresh, "--name", "pager") as told:
+        second = fresh.launch("subscribe", "--name", "pager", check=False)
         assert second.returncode == 1
         assert second.stderr == (
             "launch: name 'pager' is in use by another process; end that one, or take another name\n"
@@ -221,14 +227,14 @@ def test_a_name_is_one_processes_at_a_time(host: Host) -> None:
         told.end()
 
 
-def test_a_file_of_a_name_that_cannot_be_read_is_said_and_kept(host: Host) -> None:
+def test_a_file_of_a_name_that_cannot_be_read_is_said_and_kept(fresh: Host) -> None:
     """[D33]"""
-    with subscribing(host, "--name", "pager") as told:
+    with subscribing(fresh, "--name", "pager") as told:
         told.end()
-    (path,) = (host.state / "subscribers").glob("*")
+    (path,) = (fresh.state / "subscribers").glob("*")
     assert path.stat().st_mode & 0o777 == 0o600
     path.write_text("no place\n")
-    refused = host.launch("subscribe", "--name", "pager", check=False)
+    refused = fresh.launch("subscribe", "--name", "pager", check=False)
     assert refused.returncode == 1
     assert str(path) in refused.stderr
     assert path.read_text() == "no place\n"

@@ -22,6 +22,12 @@ from relaunch.subscription import SubscriptionSpec
 NOBODY = "127.0.0.1:1"
 
 
+@pytest.fixture
+def host(shared: Host) -> Host:
+    """Shared by all tests here, each with labels of its own."""
+    return shared
+
+
 def _spec(**fields: Any) -> Message:
     return {
         "id": secrets.token_hex(16),
@@ -45,28 +51,31 @@ def play(scenario: Coroutine[Any, Any, None]) -> None:
     asyncio.run(run())
 
 
-def test_a_subscription_is_listed_and_ended(host: Host) -> None:
+def test_a_subscription_is_listed_and_ended(fresh: Host) -> None:
     """[D15] With all that was asked for but the secret; by id or by name."""
     first, second = _spec(name="watch", patterns=["o*"], kinds=["all"], lease_s=60), _spec()
-    answer = call(host.socket, "Subscribe", {"subscription": first})
+    answer = call(fresh.socket, "Subscribe", {"subscription": first})
     assert answer["source"] == f"//{os.uname().nodename}/relaunch/{os.getuid()}"
-    assert answer["boot_id"] == call(host.socket, "GetStatus")["status"]["boot_id"]
+    assert answer["boot_id"] == call(fresh.socket, "GetStatus")["status"]["boot_id"]
     assert answer["run"] >= time.time() - 3600
     assert answer["cursor"] is None
-    call(host.socket, "Subscribe", {"subscription": second})
-    listed = _listed(host)
+    call(fresh.socket, "Subscribe", {"subscription": second})
+    listed = _listed(fresh)
     told = {
         name: listed[first["id"]][name] for name in ("name", "address", "transport", "patterns", "kinds", "lease_s")
     }
     assert told == {name: first[name] for name in told}
-    wait_for(lambda: "nobody listens" in (_listed(host)[first["id"]]["error"] or ""), what="the failure is listed")
-    assert [one["id"] for one in call(host.socket, "GetStatus")["status"]["subscribers"]] == [first["id"], second["id"]]
-    assert call(host.socket, "Unsubscribe", {"ids": ["watch"]}) == {"ended": [first["id"]]}
+    wait_for(lambda: "nobody listens" in (_listed(fresh)[first["id"]]["error"] or ""), what="the failure is listed")
+    assert [one["id"] for one in call(fresh.socket, "GetStatus")["status"]["subscribers"]] == [
+        first["id"],
+        second["id"],
+    ]
+    assert call(fresh.socket, "Unsubscribe", {"ids": ["watch"]}) == {"ended": [first["id"]]}
     with pytest.raises(Refused, match="NoSuchSubscription") as error:
-        call(host.socket, "Unsubscribe", {"ids": [second["id"], "watch"]})
+        call(fresh.socket, "Unsubscribe", {"ids": [second["id"], "watch"]})
     assert error.value.name == "NoSuchSubscription"
-    assert not _listed(host)
-    history = events(host)
+    assert not _listed(fresh)
+    history = events(fresh)
     told_kinds = [kind for kind in kinds(history) if kind.startswith("subscription.")]
     assert told_kinds == ["subscription.begun"] * 2 + ["subscription.ended"] * 2
     begun = next(event for event in history if event["type"] == "io.relaunch.subscription.begun")
@@ -140,18 +149,18 @@ def test_there_is_a_bound(host: Host) -> None:
     [(0, False, "old"), (None, True, "new"), (2**40, False, "now")],
     ids=["the beginning", "a time", "beyond the end"],
 )
-def test_it_begins_where_it_was_asked_to(host: Host, since: int | None, at_a_time: bool, first: str) -> None:
+def test_it_begins_where_it_was_asked_to(fresh: Host, since: int | None, at_a_time: bool, first: str) -> None:
     """[D3] After a sequence, or at a time."""
 
     async def scenario() -> None:
-        await _run(host, "old")
+        await _run(fresh, "old")
         between = time.time()
-        await _run(host, "new")
+        await _run(fresh, "new")
         async with subscriber() as one:
-            answer = await one.subscribe(host, since, between if at_a_time else None, kinds=["job.exited"])
+            answer = await one.subscribe(fresh, since, between if at_a_time else None, kinds=["job.exited"])
             assert answer["cursor"] is not None
             await one.until_attached()
-            await _run(host, "now")
+            await _run(fresh, "now")
             await one.until(lambda: "now" in [event["subject"] for event in one.told("job.exited")])
             assert one.told("job.exited")[0]["subject"] == first
             assert {item["kind"] for item in one.items} == {"entry"}
@@ -164,22 +173,22 @@ async def _run(host: Host, label: str) -> None:
     await ask(host, "Wait", {"patterns": [label]})
 
 
-def test_the_same_id_again_renews_it(host: Host) -> None:
+def test_the_same_id_again_renews_it(fresh: Host) -> None:
     """[D15] Under the new terms, at once, from another port; it is one subscription."""
 
     async def scenario() -> None:
         async with subscriber() as one, subscriber() as moved:
-            await one.subscribe(host, kinds=["job.exited"])
+            await one.subscribe(fresh, kinds=["job.exited"])
             await one.until(lambda: one.items)
             moved.id, moved.secret, moved.cursor = one.id, one.secret, one.cursor
-            await moved.subscribe(host, kinds=["job.started"])
+            await moved.subscribe(fresh, kinds=["job.started"])
             await moved.until_attached()
             await one.until(lambda: one.caller.over, "the old connection ends")
-            await _run(host, "a")
+            await _run(fresh, "a")
             await moved.until(lambda: moved.told("job.started"), "what is asked for now is told")
-            (listed,) = await subscriptions(host)
+            (listed,) = await subscriptions(fresh)
             assert (listed["address"], listed["state"]) == (moved.spec()["address"], "connected")
-            assert kinds(host.events()).count("subscription.begun") == 1
+            assert kinds(fresh.events()).count("subscription.begun") == 1
 
     play(scenario())
 
@@ -296,12 +305,12 @@ def _is_idle(pid: int) -> bool:
     return switches(pid) == before
 
 
-def test_the_api_subscribes(host: Host) -> None:
+def test_the_api_subscribes(fresh: Host) -> None:
     """[D15] Likewise from Python; and ``events`` takes kinds, and the epoch that ``since`` belongs to."""
     spec = SubscriptionSpec.from_wire(_spec(name="watch"))
 
     async def scenario() -> None:
-        async with relaunch.connect(str(host.socket)) as launcher:
+        async with relaunch.connect(str(fresh.socket)) as launcher:
             delivery = await launcher.subscribe(spec, since=0)
             assert delivery.cursor == {"epoch": (await launcher.status()).journal["epoch"], "sequence": 0}
             (listed,) = await launcher.subscriptions()
