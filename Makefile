@@ -3,6 +3,7 @@
 #   make demo    a launcher and eight jobs, for real, in under a minute
 #   make test    the whole test suite
 #   make check   lint, types, import rules, then the whole test suite
+#   make lives   simulated lives of jobs and stories of their delivery, LIVES of each: the suite has a few hundred
 #   make fuzz    job files made of bytes that a fuzzer finds, for FUZZ_SECONDS
 #   make bench   the benchmarks: tables with ratios to a floor measured in the same run
 #   make clean   removes what these have made
@@ -13,6 +14,12 @@ PYTHON ?= python3
 # What the tests need from Debian: root gets them installed. The tests that need these need root too, so that anybody
 # else goes without both.
 DEBIAN_PACKAGES := $(if $(filter 0,$(shell id -u)),iproute2 nftables openssh-client openssh-server)
+
+# How many tests run at once: half of the time a test waits.
+WORKERS ?= 6
+
+# How many lives are simulated.
+LIVES ?= 20000
 
 BENCHMARKS := cli_latency submit_throughput footprint notify_latency storm fanout
 
@@ -26,7 +33,7 @@ TYPED := $(wildcard src tests benchmarks examples)
 
 export PYTHON
 .SILENT:
-.PHONY: demo test check fuzz bench clean setup setup-dev setup-bench lint
+.PHONY: demo test check lives fuzz bench clean setup setup-dev setup-bench lint
 
 demo: setup
 	PATH="$(CURDIR)/$(BIN):$$PATH" scripts/demo
@@ -34,10 +41,13 @@ demo: setup
 test: setup-dev
 	$(BIN)/coverage run -m pytest -q tests/core
 	$(BIN)/coverage report
-	$(BIN)/pytest --ignore=tests/core -n 4
+	$(BIN)/pytest --ignore=tests/core -n $(WORKERS)
 
 check: lint
 	$(MAKE) --no-print-directory test
+
+lives: setup-dev
+	SIMULATION_SEEDS=$(LIVES) $(BIN)/pytest tests/simulation --timeout 0 -k every_promise
 
 lint: setup-dev
 	$(BIN)/ruff check
