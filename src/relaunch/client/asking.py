@@ -8,7 +8,7 @@ import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import TypeVar
 
-from relaunch.client.ssh import HostConnection
+from relaunch.client.connection import Connection
 from relaunch.errors import OutcomeUnknown, Unreachable
 
 TRIES = 5
@@ -17,7 +17,7 @@ _AGAIN_S, _AGAIN_MAX_S = 0.1, 2.0
 T = TypeVar("T")
 
 
-async def until_answered(host: HostConnection, ask: Callable[[], Awaitable[T]], *, tries: int | None = TRIES) -> T:
+async def until_answered(host: Connection, ask: Callable[[], Awaitable[T]], *, tries: int | None = TRIES) -> T:
     """Ask; where the answer is lost, as when a launcher is replaced, connect anew and ask again.
 
     Args:

@@ -316,6 +316,18 @@ class Connection:
         """Start the launcher's program anew, as after an upgrade; keeper and jobs stay."""
         await self._ask(calls.replace())
 
+    async def reach(self) -> None:
+        """Connect, where that is not so already.
+
+        Raises:
+            Unreachable: The launcher, or its host, cannot be reached; nothing was asked of it.
+        """
+        await self._channel()
+
+    async def call(self, call: Call) -> Any:
+        """Make one call over the shared connection; its answer as it is on the wire."""
+        return await (await self._channel()).ask(call)
+
     async def _ask(self, call: Call) -> Any:
         if not call.slow:
             return await (await self._channel()).ask(call)

@@ -1,0 +1,144 @@
+"""How far what is on a host is from what is wanted of it, step by step.
+
+Pure: knows specs, states and steps. Refuses to know hosts and how steps are carried out.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from relaunch.applying.wanted import HostWish
+from relaunch.model import JobSpec, JobStatus
+
+Verb = Literal["start", "change", "keep", "stop", "leave"]
+CHANGES: frozenset[Verb] = frozenset(("start", "change", "stop"))
+# Whoever applied a job is not what it is.
+_NOT_COMPARED = ("origin",)
+_GOES_ON = ("starting", "running", "ready", "backoff", "waiting")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Difference:
+    """One field in which two specs differ, both sides as on the wire; None where it is not set."""
+
+    field: str
+    before: Any
+    after: Any
+
+    def __str__(self) -> str:
+        return f"{self.field} {_shown(self.before)} -> {_shown(self.after)}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """What is to be done about one label on one host.
+
+    Attributes:
+        verb: ``start``; ``change``, which is a stop and a start; ``keep`` and ``leave``, which are nothing; ``stop``.
+        label: The job's.
+        spec: What is to run, for ``start``, ``change`` and ``keep``.
+        why: In a word or two, where that is not plain.
+        differences: For ``change``.
+    """
+
+    verb: Verb
+    label: str
+    spec: JobSpec | None = None
+    why: str = ""
+    differences: tuple[Difference, ...] = ()
+
+    @property
+    def text(self) -> str:
+        """The step in a line."""
+        told = "; ".join(map(str, self.differences)) or self.why
+        return f"{self.verb} {self.label}" + (f" ({told})" if told else "")
+
+    @property
+    def folded(self) -> str:
+        """The step in a line that says no more than what may be the same on many hosts."""
+        told = ", ".join(one.field for one in self.differences) or self.why
+        return f"{self.verb} {self.label}" + (f" ({told})" if told else "")
+
+
+def plan(
+    wish: HostWish,
+    specs: Iterable[JobSpec],
+    jobs: Iterable[JobStatus],
+    names: Collection[str],
+    *,
+    prune: bool,
+) -> tuple[Step, ...]:
+    """The steps from what is to what is wanted: first what is not wanted any more, then the jobs in their order.
+
+    Args:
+        wish: What is wanted.
+        specs: Of all jobs on the host.
+        jobs: What they are.
+        names: Of the clusters that are applied; jobs of others are left out.
+        prune: Whether jobs that were applied with one of them before, and are wanted no more, are stopped.
+    """
+    there = {spec.label: spec for spec in specs}
+    status = {job.label: job for job in jobs}
+    steps = []
+    for label, spec in there.items():
+        if label in wish.disabled:
+            steps.append(Step(verb="stop", label=label, why="disabled"))
+        elif label not in wish.specs and spec.origin in names:
+            steps.append(Step(verb="stop" if prune else "leave", label=label, why="wanted no more"))
+    steps += [_step(spec, there.get(label), status.get(label)) for label, spec in wish.specs.items()]
+    return tuple(steps)
+
+
+def _step(wanted: JobSpec, there: JobSpec | None, job: JobStatus | None) -> Step:
+    if there is None or job is None:
+        return Step(verb="start", label=wanted.label, spec=wanted)
+    found = differences(there, wanted)
+    if found:
+        return Step(verb="change", label=wanted.label, spec=wanted, differences=found)
+    if _is_as_wanted(job):
+        return Step(verb="keep", label=wanted.label, spec=wanted)
+    return Step(verb="start", label=wanted.label, spec=wanted, why=_state_of(job))
+
+
+def _is_as_wanted(job: JobStatus) -> bool:
+    """Whether it goes on, or has done its work."""
+    done = job.state == "exited" and job.exit is not None and (job.exit.reason, job.exit.code) == ("exited", 0)
+    return done or job.state in _GOES_ON
+
+
+def _state_of(job: JobStatus) -> str:
+    end = job.exit
+    if end is None or not job.finished:
+        return f"is {job.state}"
+    how = f"code {end.code}" if end.code is not None else end.signal or end.message or ""
+    return f"{end.reason} {how}".strip()
+
+
+def differences(before: JobSpec, after: JobSpec) -> tuple[Difference, ...]:
+    """The fields in which two specs of one label differ; none where they mean the same."""
+    old, new = before.to_wire(), after.to_wire()
+    return tuple(
+        difference
+        for name in dict.fromkeys((*old, *new))
+        if name not in _NOT_COMPARED and old.get(name) != new.get(name)
+        for difference in _within(name, old.get(name), new.get(name))
+    )
+
+
+def _within(name: str, old: Any, new: Any) -> Sequence[Difference]:
+    """The difference of one field; of an object's, those of its parts."""
+    if not isinstance(old, Mapping) or not isinstance(new, Mapping):
+        return [Difference(field=name, before=old, after=new)]
+    parts = [part for part in dict.fromkeys((*old, *new)) if old.get(part) != new.get(part)]
+    return [Difference(field=f"{name}.{part}", before=old.get(part), after=new.get(part)) for part in parts]
+
+
+def _shown(value: Any) -> str:
+    if value is None:
+        return "unset"
+    if isinstance(value, list) and all(isinstance(item, str) for item in value):
+        return " ".join(value)
+    return value if isinstance(value, str) else json.dumps(value)

@@ -1,0 +1,99 @@
+"""What ``apply`` and ``diff`` have in common: job files read, hosts asked, plans shown.
+
+Refuses to know how plans are made and carried out (``relaunch.applying``).
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from relaunch.applying.carrying import Hosts, Plans
+from relaunch.applying.plan import CHANGES, Step
+from relaunch.applying.wanted import HERE, Wish, wish_of
+from relaunch.cli.grammar import Arguments
+from relaunch.cli.output import say, write
+from relaunch.cli.over import FANOUT, Over
+from relaunch.cli.results import Line, failure_line, tell_folded
+from relaunch.client.cluster import ANSWER_S
+from relaunch.client.quick import encode
+from relaunch.errors import RelaunchError
+from relaunch.jobfile import read_paths
+
+_HERE_WORD = "here"
+_VERBS = ("start", "change", "keep", "stop")
+
+
+def read_wish(arguments: Arguments, over: Over | None) -> Wish:
+    """What the files that are named want, of the hosts of ``over`` alone where it is given; warnings are said.
+
+    Raises:
+        BadJobFile, Usage, BadHost: Something in them is wrong.
+    """
+    files = read_paths(arguments["paths"])
+    wish = wish_of(files, over.hosts if over else ())
+    for warning in [warning for file in files for warning in file.warnings] + list(wish.warnings):
+        say(f"warning: {warning}")
+    return wish
+
+
+def hosts_of(arguments: Arguments, over: Over | None, wish: Wish) -> Hosts:
+    """The hosts, not entered yet."""
+    fanout = arguments["fanout"] or (over.fanout if over else FANOUT)
+    timeout_s = arguments["timeout"] or (over.timeout_s if over else None) or ANSWER_S
+    return Hosts(wish.hosts, fanout=fanout, timeout_s=timeout_s)
+
+
+def name_of(host: str) -> str:
+    """A host's name for people and programs."""
+    return _HERE_WORD if host == HERE else host
+
+
+def show_plans(plans: Plans, shown: Sequence[str], *, as_json: bool) -> None:
+    """Show what is to be done on each host.
+
+    Args:
+        plans: By host.
+        shown: Only steps with these verbs.
+        as_json: Whether a program reads it, an object in a line for each host.
+    """
+    if as_json:
+        for host, steps in plans.items():
+            write(encode({"host": name_of(host), **_plan_wire(host, steps)}) + "\n")
+        return
+    lines: dict[str, list[Line]] = {}
+    for host, steps in plans.items():
+        if isinstance(steps, RelaunchError):
+            lines[name_of(host)] = [failure_line(host, steps)]
+        else:
+            lines[name_of(host)] = [Line(step.text, step.folded) for step in steps if step.verb in shown]
+    tell_folded(lines)
+
+
+def show_count(plans: Mapping[str, Sequence[Step]]) -> None:
+    """Say in a line how much there is to do."""
+    verbs = Counter(step.verb for steps in plans.values() for step in steps)
+    counted = ", ".join(f"{verbs[verb]} to {verb}" for verb in _VERBS)  # type: ignore[index] # the verbs are its keys
+    write(f"{counted}, on {len(plans)} host{'s' * (len(plans) != 1)}\n")
+
+
+def changes(steps: Sequence[Step]) -> bool:
+    """Whether anything is to be done."""
+    return any(step.verb in CHANGES for step in steps)
+
+
+def _plan_wire(host: str, steps: Sequence[Step] | RelaunchError) -> dict[str, Any]:
+    if isinstance(steps, RelaunchError):
+        return {"error": error_wire(host, steps)}
+    return {"plan": [_step_wire(step) for step in steps]}
+
+
+def _step_wire(step: Step) -> dict[str, Any]:
+    differences = [{"field": one.field, "before": one.before, "after": one.after} for one in step.differences]
+    return {"do": step.verb, "label": step.label, "why": step.why or None, "differences": differences}
+
+
+def error_wire(host: str, error: RelaunchError) -> dict[str, str]:
+    """An error for a program."""
+    return {"name": error.wire_name, "message": error.message.removeprefix(f"{host}: ") if host else error.message}
