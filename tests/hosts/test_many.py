@@ -57,7 +57,7 @@ def test_words_stand_for_something_else_on_each_host(network: SshNetwork) -> Non
     script = 'echo "$0 $WHO {index}/{count} {hosts}"; printf "{{}}"; exit {index}'
     line = ["submit", "-l", "{host}/p{index}", "--env", "WHO={host}", "--cwd", "/", "--", "sh", "-c", script, "{{x}}"]
     client.over(*line)
-    assert client.over("wait", "{host}/*", status=1) == ""
+    assert client.over("wait", "{host}/*", status=1).count(" ended: code ") == 5
     assert client.over("wait", "host[3-5]/*", status=4).count("host[1-2]: ") == 1
     for number, host in enumerate(network.ssh_hosts, 1):
         job = host.job(f"{host.name}/p{number}")
@@ -103,11 +103,13 @@ def test_waiting_ends_as_the_first_job_that_failed(network: SshNetwork) -> None:
     """[R10]"""
     client = Client(network)
     client.over("submit", "-l", "p1", "--", "sh", "-c", "exit $((({index} - 1) * 7))")
-    assert client.over("wait", "p1", status=7) == ""
+    assert client.over("wait", "p1", status=7).splitlines() == [
+        f"launch: host{number}: p1 ended: code {(number - 1) * 7}" for number in range(2, 6)
+    ]
     client.over("submit", "-l", "p2", "--", "sh", "-c", "exec sleep 0.$(({index} * 2))")
     assert client.over("wait", "p2") == ""
     network.ssh_hosts[4].launch("shutdown")
-    assert client.over("wait", "p1", status=4).startswith("launch: host5: no launcher runs there")
+    assert "launch: host5: no launcher runs there" in client.over("wait", "p1", status=4)
 
 
 def test_launchers_are_started_where_none_runs(connect_ssh: ConnectSsh) -> None:

@@ -18,7 +18,8 @@ DESCRIPTION = "Starts processes on this host or others, keeps them, and tells at
 EPILOG = """\
 HOSTS are names as ssh takes them, node sets of ClusterShell such as node[1-64] or @group, or ^FILE; without -H, what
 LAUNCH_HOSTS says. In labels and programs, {host}, {index}, {count} and {hosts} then stand for a host, its number, how
-many there are, and all of them.
+many there are, and all of them. At a terminal a line says who is waited for, and what goes wrong is told at once;
+the rest is told at the end, the same answers in one line. With --json each answer is told as it comes.
 
 exit status: 0 done, 1 refused, 2 wrong usage, 3 no answer from a launcher, or one whose outcome is unknown,
 4 some hosts did well and others did not

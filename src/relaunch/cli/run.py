@@ -64,7 +64,7 @@ def run_over(over: Over, arguments: Arguments) -> int:
         answers[host] = answer
         if isinstance(answer, RelaunchError):
             say_failure(host, answer)
-        elif exit_status(answer) and (answer["exit"] or {}).get("code") is None:
+        elif exit_status(answer):
             say(f"{host}: {answer['label']} ended: {end(answer['exit'])}")
 
     signal.signal(signal.SIGPIPE, signal.SIG_IGN)
