@@ -73,6 +73,7 @@ def line_for(command: Command) -> list[str]:
         values.text: "t", values.whole: "5", values.count: "5", values.seconds: "1.5", values.octal: "022",
         values.size: "64K", values.assignment: "A=b", values.some: "5", values.some_seconds: "1.5",
         values.suspicion: "1.5", values.transport: "tcp", values.some_or_transport: "tcp",
+        values.job_format: "toml",
     }  # fmt: skip
     line = [command.name]
     for option in command.options:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from relaunch.cli.values import (
     assignment,
     count,
+    job_format,
     octal,
     seconds,
     size,
@@ -79,7 +80,8 @@ class Argument:
 class Command:
     """A command: its name is also that of the module in ``relaunch.cli`` whose ``run(arguments)`` carries it out.
 
-    ``stray`` is what to say of a word that is one too many.
+    ``takes_program`` is true where a program has to follow, and ``?`` where one may. ``stray`` is what to say of a word
+    that is one too many.
     """
 
     __slots__ = ("arguments", "description", "example", "flags", "name", "options", "stray", "summary", "takes_program")
@@ -92,7 +94,7 @@ class Command:
         *,
         example: str,
         description: str = "",
-        takes_program: bool = False,
+        takes_program: bool | str = False,
         stray: str = "",
     ) -> None:
         self.name = name
@@ -184,6 +186,44 @@ COMMANDS = [
         example="launch run -- make -j4 all",
         takes_program=True,
     ),
+    Command(
+        "load",
+        "load the jobs of job files",
+        [
+            Argument("PATH", "+", "job file, or directory of these: .json, .toml, .plist", completes="file"),
+            Option("--replace", "", "stop jobs that are loaded with another spec, and load these in their place"),
+            _JSON,
+        ],
+        description=(
+            "Reads all of them first: where one is wrong, nothing is loaded. A job that is loaded as it is stays.\n"
+            "docs/job-files.md tells what they hold. Jobs with Hosts are for launch apply."
+        ),
+        example="launch load web.toml",
+    ),
+    Command(
+        "unload",
+        "stop jobs, and forget them",
+        [
+            Argument("PATTERN", "+", "label, glob, or job file: a path, or *.json, *.toml, *.plist", completes="label"),
+            Option("--timeout", "SECONDS", "grace before KILL instead of the job's own; 0 waits for ever", seconds),
+            _JSON,
+        ],
+        description="With -H, labels and globs only.",
+        example="launch unload web.toml",
+    ),
+    Command(
+        "save",
+        "write a job file of what submit would start, or of jobs that are loaded",
+        [
+            Argument("JOB", "*", "label or glob of loaded jobs, in place of a program", completes="label"),
+            Option("-o --output", "FILE", "write it there and not to standard output", completes="file"),
+            Option("--format", "FORMAT", "json, toml, plist or binary (as FILE is named, else json)", job_format),
+            *_job_options(label_required=False),
+        ],
+        example="launch save -o web.toml -l web --keep-alive -p python3 -m http.server",
+        takes_program="?",
+    ),
+    Command("schema", "print the JSON Schema of job files", [], example="launch schema"),
     Command("list", "list jobs", [_SOME, _JSON], example="launch list 'group/*'"),
     Command(
         "status",

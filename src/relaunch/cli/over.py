@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 FANOUT = 32
 ANSWER_S = 30.0
 _OWN_FLAG = "-H"
-_NOT_FOR_HOSTS = ("bridge", "completion", "connections", "doctor", "version")
+_NOT_FOR_HOSTS = ("bridge", "completion", "connections", "doctor", "load", "save", "schema", "version")
 _SEE = "see: launch --help"
 
 

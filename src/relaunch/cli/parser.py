@@ -82,7 +82,8 @@ def parse(typed: Sequence[str]) -> "tuple[Command, Arguments]":
     parser.stray = command.stray
     add_parts(parser, command)
     ours, program = split_program(command, typed[1:])
-    missing = command.takes_program and not (program and program[0])
+    left_out = program is None and command.takes_program == "?"
+    missing = command.takes_program and not left_out and not (program and program[0])
     if missing:
         parser.hint = f"; {PROGRAM_LAST}"
     arguments = vars(parser.parse_intermixed_args(ours))
@@ -141,7 +142,7 @@ def _usage(command: Command) -> str:
     words = ["launch", command.name, *required, "[options]" if len(command.options) > len(required) else ""]
     words += [shapes[argument.many].format(argument.metavar) for argument in command.arguments]
     if command.takes_program:
-        words.append("{-p | --} PROGRAM [ARG...]")
+        words.append("[{-p | --} PROGRAM [ARG...]]" if command.takes_program == "?" else "{-p | --} PROGRAM [ARG...]")
     return " ".join(filter(None, words))
 
 

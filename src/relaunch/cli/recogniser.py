@@ -23,7 +23,8 @@ def recognise(typed: Sequence[str]) -> tuple[Command, Arguments] | None:
     ours, program = split_program(command, typed[1:])
     arguments = command.defaults()
     if command.takes_program:
-        if not program or not program[0]:
+        left_out = program is None and command.takes_program == "?"
+        if not left_out and not (program and program[0]):
             return None
         arguments[PROGRAM] = program
     words = _take_options(command, ours, arguments)

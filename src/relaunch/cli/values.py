@@ -6,6 +6,7 @@ bounds of a job's spec, which the launcher checks.
 
 DURATION_S_MAX = 10 * 365 * 86400
 TRANSPORTS = ("quic", "tcp")
+JOB_FORMATS = ("json", "toml", "plist", "binary")
 SUSPECT_AFTER_S_MIN, SUSPECT_AFTER_S_MAX = 0.2, 3600.0
 _SIZES = {"K": 2**10, "M": 2**20, "G": 2**30}
 
@@ -69,6 +70,13 @@ def transport(given: str) -> str:
     """How events travel."""
     if given not in TRANSPORTS:
         raise ValueError(f"{given!r} is no transport; there are {' and '.join(TRANSPORTS)}")
+    return given
+
+
+def job_format(given: str) -> str:
+    """How a job file is written."""
+    if given not in JOB_FORMATS:
+        raise ValueError(f"{given!r} is no format; there are {', '.join(JOB_FORMATS)}")
     return given
 
 

@@ -5,6 +5,8 @@ Knows the three shapes of a file. Refuses to say in other words what the vocabul
 
 from __future__ import annotations
 
+import json
+
 from relaunch.jobfile.rules import Has, Schema, any_case
 from relaunch.jobfile.vocabulary import CLUSTER, JOB
 
@@ -32,3 +34,8 @@ def schema() -> Schema:
         ],
         "$defs": definitions,
     }
+
+
+def schema_text() -> str:
+    """The schema as the text of a file."""
+    return json.dumps(schema(), indent=1, ensure_ascii=False) + "\n"
