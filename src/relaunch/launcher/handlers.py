@@ -16,6 +16,7 @@ from relaunch.core.job import Ask, Finished, Job, Running, Stopping
 from relaunch.errors import BadCall, BadSpec, NotRunning, Refused, RelaunchError
 from relaunch.fields import Wire, duration_s, signal_number
 from relaunch.labels import check_label, is_pattern
+from relaunch.launcher.accounts import check_account
 from relaunch.launcher.alarm import boottime
 from relaunch.launcher.feed import Feed, Request
 from relaunch.launcher.job_status import status_of, word_of
@@ -105,6 +106,7 @@ class Handlers:
         wire, request, replace = take(parameters, {"spec": an_object}, {"request": a_request, "replace": a_flag})
         spec = JobSpec.from_wire(wire)
         _check_size(spec)
+        check_account(spec)
         job = await self._requests.submit(spec, request, replace=bool(replace))
         return {"job": self._status(job).to_wire()}
 
