@@ -7,7 +7,6 @@ from typing import Any
 
 from relaunch.applying.carrying import READY_S, Carrying, Pace, Result, Steps, look
 from relaunch.applying.wanted import Wish
-from relaunch.cli.grammar import Arguments
 from relaunch.cli.interruption import run_until_interrupted
 from relaunch.cli.output import write
 from relaunch.cli.over import Over
@@ -15,6 +14,10 @@ from relaunch.cli.plans import changes, error_wire, hosts_of, name_of, read_wish
 from relaunch.cli.results import Line, failure_line, status_of_all, tell_folded
 from relaunch.client.quick import encode
 from relaunch.errors import RelaunchError, Unreachable
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from relaunch.cli.grammar import Arguments
 
 _DONE = {"start": "started", "change": "changed", "stop": "stopped"}
 _SHOWN = ("start", "change", "keep", "stop", "leave")

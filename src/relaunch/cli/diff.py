@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from relaunch.applying.carrying import Plans, look
 from relaunch.applying.wanted import Wish
-from relaunch.cli.grammar import Arguments
 from relaunch.cli.interruption import run_until_interrupted
 from relaunch.cli.over import Over
 from relaunch.cli.plans import hosts_of, read_wish, show_plans
 from relaunch.cli.results import status_of_all
 from relaunch.errors import RelaunchError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from relaunch.cli.grammar import Arguments
 
 _DRIFT = 1
 _SHOWN = ("start", "change", "stop", "leave")

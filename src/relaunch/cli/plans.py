@@ -12,7 +12,6 @@ from typing import Any
 from relaunch.applying.carrying import Hosts, Plans
 from relaunch.applying.plan import CHANGES, Step
 from relaunch.applying.wanted import HERE, Wish, wish_of
-from relaunch.cli.grammar import Arguments
 from relaunch.cli.output import say, write
 from relaunch.cli.over import FANOUT, Over
 from relaunch.cli.results import Line, failure_line, tell_folded
@@ -20,6 +19,10 @@ from relaunch.client.cluster import ANSWER_S
 from relaunch.client.quick import encode
 from relaunch.errors import RelaunchError
 from relaunch.jobfile import read_paths
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from relaunch.cli.grammar import Arguments
 
 _HERE_WORD = "here"
 _VERBS = ("start", "change", "keep", "stop")
