@@ -154,6 +154,13 @@ def _job_options(*, label_required: bool) -> list[Option]:
     ]
 
 
+def _reaching() -> list[Option]:
+    return [
+        Option("--fanout", "N", "connect to so many hosts at a time (32)", some),
+        Option("--timeout", "SECONDS", "how long a host may take to say what it has (30)", some_seconds),
+    ]
+
+
 COMMANDS = [
     Command(
         "serve",
@@ -222,6 +229,38 @@ COMMANDS = [
         ],
         example="launch save -o web.toml -l web --keep-alive -p python3 -m http.server",
         takes_program="?",
+    ),
+    Command(
+        "apply",
+        "make hosts run what job files say",
+        [
+            Argument("PATH", "+", "job file, or directory of these: .json, .toml, .plist", completes="file"),
+            Option("--dry-run", "", "only show what would be done"),
+            Option("--prune", "", "stop and forget jobs that were applied with the file before, and are not in it now"),
+            Option("--rolling", "N", "N hosts at a time, each ready before the next; stop at a failure", some),
+            Option("--wait-ready", "", "return when the jobs are ready"),
+            Option("--ready-timeout", "SECONDS", "how long that may take on a host (60)", some_seconds),
+            *_reaching(),
+            _JSON,
+        ],
+        description=(
+            "Shows the plan for each host: start, change (stop, then start), keep, stop. Then does it, on all hosts\n"
+            "at once. What is as the files say is not touched. Where a step fails, what follows on that host is not\n"
+            "begun, and each step that was not done is named. A job that depends on one of other hosts is started\n"
+            "when that is ready there. With -H only on those of the files' hosts; jobs without Hosts are for these."
+        ),
+        example="launch apply --rolling 1 cluster.toml",
+    ),
+    Command(
+        "diff",
+        "show in what hosts differ from what job files say",
+        [
+            Argument("PATH", "+", "job file, or directory of these: .json, .toml, .plist", completes="file"),
+            *_reaching(),
+            _JSON,
+        ],
+        description="The exit status is 0 where they do not differ, and 1 where they do.",
+        example="launch diff cluster.toml",
     ),
     Command("schema", "print the JSON Schema of job files", [], example="launch schema"),
     Command("list", "list jobs", [_SOME, _JSON], example="launch list 'group/*'"),
