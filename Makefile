@@ -3,7 +3,7 @@
 #   make demo    a launcher and eight jobs, for real, in under a minute
 #   make test    the whole test suite
 #   make check   lint, types, import rules, then the whole test suite
-#   make lives   simulated lives of jobs and stories of their delivery, LIVES of each: the suite has a few hundred
+#   make lives   simulated lives of jobs and stories of their delivery, LIVES of each: the suite has hundreds and 2,000
 #   make fuzz    job files made of bytes that a fuzzer finds, for FUZZ_SECONDS
 #   make bench   the benchmarks: tables with ratios to a floor measured in the same run
 #   make clean   removes what these have made

@@ -11,10 +11,10 @@ from tests.simulation.delivery.planted import PLANTED
 from tests.simulation.delivery.run import broken, broken_of_many
 from tests.simulation.delivery.world import World
 
-SEEDS = int(os.environ.get("SIMULATION_SEEDS", "500"))
+SEEDS = int(os.environ.get("SIMULATION_SEEDS", "2000"))
 
 
-@pytest.mark.timeout(0 if SEEDS > 500 else 300)
+@pytest.mark.timeout(0 if SEEDS > 2_000 else 300)
 def test_every_promise_is_kept_in_every_story() -> None:
     """[D1] [D2] [D3] [D4] [D5] [D6] [D7] [D8] [D9] [D10] [D11] [D12]"""
     found = broken_of_many(range(SEEDS))
