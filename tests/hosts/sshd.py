@@ -106,6 +106,8 @@ class SshHost(NetworkHost):
             + " ".join(f"{name}={value}" for name, value in {"PATH": path, **places}.items())
             + f" {self.sshd.env}",
             *self.sshd.options,
+            # Of a matter, sshd takes the first it reads. Connections to many hosts make do with so few to each.
+            "MaxStartups 10",
         ]
         if self.sshd.user:
             name, _, home = self.sshd.user

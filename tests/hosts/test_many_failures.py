@@ -14,6 +14,7 @@ from tests.hosts.sshd import Sshd, SshNetwork
 from tests.system.launcher_host import wait_for
 
 from relaunch.client.forwards import stem_of
+from relaunch.client.masters import Master
 
 SOURCE = Path(__file__).resolve().parents[2] / "src"
 # The environment of the tests may be open to one user only.
@@ -130,9 +131,11 @@ def test_a_submit_whose_answer_is_lost_is_asked_again_and_starts_nothing_twice(c
     try:
         with client.popen("-H", client.hosts, "submit", "-l", "p1", "--", "sleep", "120") as process:
             wait_for(lambda: host.bridges() and all("p1" in one.jobs() for one in others))
-            # What was asked lies in the launcher's socket. Its way back is given up as stuck, and there is another.
-            first = ssh_pids(network, host.name)
-            wait_for(lambda: not first & ssh_pids(network, host.name), what="the end of the first way there")
+            # Once it is known that a forward is of no use now, what was asked lies in the launcher's socket.
+            wait_for(
+                lambda: (known := Master.of(host.name).read()) and known.how, what="what is known of the way there"
+            )
+            cut_masters(network, host.name)
             os.kill(pid, signal.SIGCONT)
             out, err = process.communicate(timeout=45)
     finally:

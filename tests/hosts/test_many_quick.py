@@ -24,6 +24,7 @@ from relaunch.client.calls import Call, list_jobs, stop, submit, wait
 from relaunch.client.fan import PROVED_S, Fan, message
 from relaunch.client.forwards import masters_directory, stem_of
 from relaunch.errors import BadCall, OutcomeUnknown, ProtocolBroken, RelaunchError
+from relaunch.places import make_private
 
 
 def test_a_short_command_over_connections_that_stay_is_quick(connect_ssh: ConnectSsh) -> None:
@@ -142,7 +143,7 @@ def directory(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """A private place for the files of masters; short, as a socket's path has to be."""
     with tempfile.TemporaryDirectory(prefix="rl-", dir="/tmp") as place:
         monkeypatch.setenv("XDG_RUNTIME_DIR", place)
-        Path(masters_directory()).mkdir(parents=True, mode=0o700)
+        make_private(masters_directory())
         yield
 
 

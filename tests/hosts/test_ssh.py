@@ -20,6 +20,7 @@ from tests.system.launcher_host import LAUNCH, alive, wait_for
 from relaunch.client.masters import close_all, connections
 from relaunch.client.ssh import HostConnection, connect_host
 from relaunch.errors import BadPlace, OutcomeUnknown, RelaunchError
+from relaunch.places import make_private
 
 NOTICED_S = 10.0
 
@@ -280,30 +281,23 @@ def test_a_host_that_cannot_be_reached_leaves_nothing(network: SshNetwork) -> No
     drive(work())
 
 
-@pytest.mark.parametrize("mode", [0o750, 0o707])
-def test_a_directory_that_is_open_to_others_is_refused(network: SshNetwork, mode: int) -> None:
-    """[R7] [W11]"""
-    network.directory.mkdir(parents=True, mode=0o700)
-    network.directory.chmod(mode)
+def test_a_directory_that_is_open_to_others_or_another_s_is_refused(network: SshNetwork) -> None:
+    """[R7] [W11] The one above it, too."""
+    make_private(str(network.directory))
 
-    async def work() -> None:
-        with pytest.raises(BadPlace, match="open to others"):
+    async def refused(why: str) -> None:
+        with pytest.raises(BadPlace, match=why):
             await settled(network.ssh_hosts[0])
         assert network.ssh_runs() == 0
 
-    drive(work())
-
-
-def test_a_directory_of_another_user_is_refused(network: SshNetwork) -> None:
-    """[R7] [W11]"""
-    network.directory.mkdir(parents=True, mode=0o700)
-    os.chown(network.directory, 65534, 65534)
-
-    async def work() -> None:
-        with pytest.raises(BadPlace, match="belongs to user 65534"):
-            await settled(network.ssh_hosts[0])
-
-    drive(work())
+    for directory in (network.directory, network.directory.parent):
+        for mode in (0o750, 0o707):
+            directory.chmod(mode)
+            drive(refused(f"{directory} is open to others"))
+        directory.chmod(0o700)
+        os.chown(directory, 65534, 65534)
+        drive(refused(f"{directory} belongs to user 65534"))
+        os.chown(directory, 0, 0)
 
 
 def test_when_sshd_is_killed_the_next_request_makes_a_new_connection(network: SshNetwork) -> None:

@@ -12,12 +12,11 @@ import select
 from time import monotonic
 
 from relaunch.client.endpoint import check_peer, lost
-from relaunch.client.forwards import forwarded_socket, masters_directory
+from relaunch.client.forwards import forwarded_socket, trusted_masters_directory
 from relaunch.client.leftovers import sweep
 from relaunch.client.quick import ANSWER_BYTES_MAX, MESSAGE_BYTES_MAX, decode, encode
 from relaunch.client.versions import compatible
 from relaunch.errors import BadCall, OutcomeUnknown, ProtocolBroken, RelaunchError
-from relaunch.places import check_private
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -163,8 +162,7 @@ class Fan:
             BadCall: A call is too large for one message.
         """
         try:
-            self._directory = masters_directory()
-            check_private(self._directory)
+            self._directory = trusted_masters_directory()
             sweep(self._directory)
         except RelaunchError:
             # Whoever makes the directory says what is wrong with it.

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 
-from relaunch.places import runtime_directory
+from relaunch.places import check_private, runtime_directory
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -22,6 +22,18 @@ _STEM_DIGITS = 16
 def masters_directory() -> str:
     """Where the masters' files are."""
     return os.path.join(runtime_directory(), "ssh")
+
+
+def trusted_masters_directory() -> str:
+    """Where the masters' files are, verified. Whoever could exchange the directory above could pose as any host.
+
+    Raises:
+        BadPlace: One of both is not there, a symlink, another's, or open to others.
+    """
+    check_private(runtime_directory())
+    directory = masters_directory()
+    check_private(directory)
+    return directory
 
 
 def stem_of(host: str) -> str:

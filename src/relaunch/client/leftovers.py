@@ -12,7 +12,6 @@ import os
 from time import monotonic, time
 
 from relaunch.errors import BadPlace, RelaunchError
-from relaunch.places import check_private
 
 CONTROL = "control"
 _TURN = "turn"
@@ -97,7 +96,7 @@ def sweep(directory: str) -> None:
     """Remove what connections that have ended have left; cheap, and now and then only, however often it is asked.
 
     Args:
-        directory: Where the files of all connections are.
+        directory: Where the files of all connections are, verified.
     """
     global _listed_at  # noqa: PLW0603 - one for each process, as the directory is
     now = monotonic()
@@ -105,7 +104,6 @@ def sweep(directory: str) -> None:
         return
     _listed_at = now
     try:
-        check_private(directory)
         for stem in _ended(directory):
             clean_in_turn(os.path.join(directory, stem))
     except (OSError, RelaunchError):
@@ -125,13 +123,21 @@ def _ended(directory: str) -> list[str]:
             controlled.add(stem)
     ended = stems - controlled
     mark = f"{directory}.swept"
-    if controlled and not 0 <= time() - _changed_at(mark) < PROBED_S:
-        os.close(os.open(mark, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600))
-        os.utime(mark)
-        ended |= {one for one in controlled if not somebody_listens(os.path.join(directory, f"{one}.{CONTROL}"))}
-    elif not controlled:
+    if not controlled:
         remove(mark)
+    elif not 0 <= time() - _changed_at(mark) < PROBED_S:
+        ended |= {one for one in controlled if not somebody_listens(os.path.join(directory, f"{one}.{CONTROL}"))}
+        _touch(mark)
     return sorted(ended)
+
+
+def _touch(path: str) -> None:
+    try:
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600))
+        os.utime(path)
+    except OSError:
+        # As on a full disk: then it is looked for each time, and there is the more space.
+        return
 
 
 def somebody_listens(path: str) -> bool:

@@ -17,16 +17,17 @@ from pathlib import Path
 from typing import Literal, Self
 
 from relaunch.client import mux
-from relaunch.client.forwards import masters_directory, stem_of
+from relaunch.client.forwards import masters_directory, stem_of, trusted_masters_directory
 from relaunch.client.leftovers import CONTROL, Turn, clean, clean_in_turn, remove, somebody_listens, take_turn
 from relaunch.errors import BadPlace, HostUnreachable
-from relaunch.places import SOCKET_PATH_BYTES_MAX, make_private
+from relaunch.places import SOCKET_PATH_BYTES_MAX, make_private, runtime_directory
 
 How = Literal["forward", "bridge"]
 
 # ssh makes the control socket under a longer name first, and renames it: a dot and 16 characters.
 _CONTROL_SUFFIX_BYTES = 17
 _ORDER_S = 3.0
+_ANSWER_S = 1.5
 AGAIN_S = 30.0
 _EXIT_S = 1.0
 _LOOK_S = 0.01
@@ -97,7 +98,9 @@ class Master:
         Raises:
             BadPlace: The directory cannot be made or must not be trusted, or its path is too long.
         """
-        master = cls(host, os.path.join(make_private(masters_directory()), stem_of(host)))
+        make_private(runtime_directory())
+        make_private(masters_directory())
+        master = cls(host, os.path.join(trusted_masters_directory(), stem_of(host)))
         if len(os.fsencode(master.control)) + _CONTROL_SUFFIX_BYTES > SOCKET_PATH_BYTES_MAX:
             raise BadPlace(f"the path {master.control} is too long for a socket of ssh; shorten XDG_RUNTIME_DIR")
         return master
@@ -134,11 +137,12 @@ class Master:
 
     async def answers(self) -> bool:
         """Whether it is there and does what it is told."""
-        return self.alive() and await self.pid() is not None
+        # Asked twice: it may be this process that was late.
+        return self.alive() and (await self.pid() or await self.pid()) is not None
 
     async def pid(self) -> int | None:
         """The master's process, by its own word."""
-        return await mux.pid(self.control, _ORDER_S)
+        return await mux.pid(self.control, _ANSWER_S)
 
     async def forward(self, remote: str) -> str | None:
         """Have the master listen here for connections to a socket there.
@@ -237,10 +241,9 @@ async def _close(master: Master) -> None:
 
 
 def _masters() -> list[Master]:
-    directory = masters_directory()
-    if not os.path.isdir(directory):
+    if not os.path.isdir(masters_directory()):
         return []
-    make_private(directory)
+    directory = trusted_masters_directory()
     stems = {os.path.join(directory, name.partition(".")[0]) for name in os.listdir(directory)}
     found = []
     for stem in sorted(stems):

@@ -21,7 +21,7 @@ from relaunch.client.leftovers import Turn, remove, sweep
 from relaunch.client.masters import How, Master, Record
 from relaunch.client.ssh_bridge import Bridge, EndedSilently
 from relaunch.client.ssh_command import check_host
-from relaunch.client.ssh_failures import failure, worth_another_try
+from relaunch.client.ssh_failures import failure, is_proxied, worth_another_try
 from relaunch.client.versions import check_launcher, compatible
 from relaunch.errors import (
     NoLauncher,
@@ -143,8 +143,8 @@ class HostConnection(Connection):
 
     async def _reach(self) -> Channel:
         """Take the quickest way there is. Where there is none yet, one process makes it and the others wait for it."""
-        sweep(masters_directory())
         master = self._master = self._master or Master.of(self.host)
+        sweep(masters_directory())
         while True:
             record = master.read()
             if record is not None and record.how is not None:
@@ -217,8 +217,9 @@ class HostConnection(Connection):
 
     async def _start(self, master: Master, *, makes: bool) -> tuple[Bridge, dict[str, Any], bytes]:
         """Start a bridge and hear it out; where ssh was turned away for the moment, again."""
+        control, proxied = master.control, False
         for attempt in range(1, _TRIES + 1):
-            command = ssh_command.bridge(self.host, master.control, self._timeout_s, makes=makes, prompts=self._prompts)
+            command = ssh_command.bridge(self.host, control, self._timeout_s, makes=makes, prompts=self._prompts)
             bridge = await Bridge.start(self.host, command, prompts=self._prompts)
             try:
                 greeting, rest = await bridge.greeting()
@@ -226,6 +227,9 @@ class HostConnection(Connection):
             except EndedSilently as ended:
                 if attempt == _TRIES or not worth_another_try(ended.status, ended.said):
                     raise failure(self.host, ended.status, ended.said, prompts=self._prompts) from None
+                # Where there is to be a master, ssh throws away what is said on the way: without one it is heard.
+                control = master.control if proxied or not is_proxied(ended.said) else ssh_command.NO_CONTROL
+                proxied = proxied or control == ssh_command.NO_CONTROL
             except BaseException:
                 await bridge.kill(with_children=not master.alive())
                 raise

@@ -184,13 +184,16 @@ def end_process(process: asyncio.subprocess.Process, *, with_children: bool, lea
     """
     if process.returncode is not None:
         return
-    for pid in _children(process.pid) if with_children and not leads else ():
-        with suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
+    children = _children(process.pid) if with_children and not leads else []
     with suppress(ProcessLookupError):
         if with_children and leads:
+            # That is all: to kill it once more would take its exit status from asyncio, which then warns.
             os.killpg(process.pid, signal.SIGKILL)
-        process.kill()
+        else:
+            process.kill()
+    for pid in children:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
 
 
 def _children(pid: int) -> list[int]:

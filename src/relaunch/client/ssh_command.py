@@ -9,6 +9,8 @@ import os
 
 from relaunch.errors import BadHost
 
+NO_CONTROL = "none"
+"""In the place of a control socket: a connection of its own, that does not stay."""
 KEEP_S = 600
 """How long a master that nobody uses stays."""
 ALIVE_S = 2
@@ -52,13 +54,15 @@ def _check_brackets(host: str) -> None:
         raise BadHost(f"host {host!r}: an address in brackets is [IPV6] or [IPV6]:PORT")
 
 
-def environment(*, prompts: bool) -> dict[str, str]:
+def environment(*, prompts: bool, passes_on: bool = False) -> dict[str, str]:
     """The environment of ssh: the user's own, with messages in one language.
 
     Args:
         prompts: Whether a person is there to be asked. The ssh that goes to a jump host learns it from here alone.
+        passes_on: Whether what is started there goes on with the language that ssh is often told to send.
     """
-    return os.environ | {"LC_ALL": "C"} | ({} if prompts else {"SSH_ASKPASS_REQUIRE": "never"})
+    language = {} if passes_on else {"LC_ALL": "C"}
+    return os.environ | language | ({} if prompts else {"SSH_ASKPASS_REQUIRE": "never"})
 
 
 def bridge(host: str, control: str, timeout_s: float, *, makes: bool, prompts: bool) -> list[str]:
@@ -66,7 +70,7 @@ def bridge(host: str, control: str, timeout_s: float, *, makes: bool, prompts: b
 
     Args:
         host: Checked already.
-        control: The master's socket.
+        control: The master's socket, or ``NO_CONTROL``.
         timeout_s: How long connecting may take.
         makes: Whether the master is made where there is none: only one may do that at a time.
         prompts: Whether a person is there to be asked.
@@ -91,7 +95,7 @@ def doctor(host: str, timeout_s: float) -> list[str]:
         host: Checked already.
         timeout_s: How long connecting may take.
     """
-    return _run(host, "none", ["ControlMaster=no"], "exec launch doctor --answer", timeout_s, prompts=False)
+    return _run(host, NO_CONTROL, ["ControlMaster=no"], "exec launch doctor --answer", timeout_s, prompts=False)
 
 
 def _run(host: str, control: str, master: list[str], remote: str, timeout_s: float, *, prompts: bool) -> list[str]:

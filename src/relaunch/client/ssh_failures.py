@@ -22,6 +22,8 @@ _LINE_CHARACTERS_MAX = 300
 _KEY = ("host key verification failed", "host key is known", "host identification has changed", "host key for")
 _LOGIN = ("permission denied", "too many authentication failures", "no more authentication methods")
 _LATE = ("timed out", "not responding")
+# Also what the ssh to a jump host says; the one behind it has only noticed then that nobody answers.
+_WAY = ("connect to host", "could not resolve", "open failed")
 # A server that has too many connections not yet logged in drops some, see MaxStartups in sshd_config(5).
 _BUSY = ("kex_exchange_identification", "ssh_exchange_identification", "banner exchange", "connection reset by")
 # The master went away, or took no more.
@@ -40,10 +42,10 @@ def failure(host: str, status: int, said: str, *, prompts: bool) -> Unreachable:
     """
     line = last_line(said)
     if status == SSH_FAILED:
-        return _ssh_failure(host, said.lower(), line, prompts=prompts)
+        return _ssh_failure(host, said, line, prompts=prompts)
     if status < 0:
         return HostUnreachable(f"{host}: ssh was ended by signal {-status}")
-    if status in (_NOT_FOUND, _NOT_EXECUTABLE) or any(words in said.lower() for words in _MISSING):
+    if status in (_NOT_FOUND, _NOT_EXECUTABLE) or _holds(said, _MISSING):
         return NotInstalled(
             f"{host}: its login shell finds no launch ({line or status}); install relaunch there, on the PATH of "
             f"`ssh {host} launch`"
@@ -54,14 +56,16 @@ def failure(host: str, status: int, said: str, *, prompts: bool) -> Unreachable:
 
 
 def _ssh_failure(host: str, said: str, line: str, *, prompts: bool) -> Unreachable:
-    if any(words in said for words in _KEY):
-        return HostKeyRefused(f"{host}: its key was not accepted ({key_line(said)}); look at it with: ssh {host}")
-    if any(words in said for words in _LOGIN):
+    if _holds(said, _KEY):
+        return HostKeyRefused(
+            f"{host}: its key was not accepted ({key_line(said.lower())}); look at it with: ssh {host}"
+        )
+    if _holds(said, _LOGIN):
         way = "" if prompts else "; here it cannot ask for a passphrase or password: use ssh-add, or"
-        return NotAuthenticated(f"{host}: ssh could not log in ({line}){way or ';'} try: ssh {host}")
-    if any(words in said for words in _LATE):
+        return NotAuthenticated(f"{host}: ssh could not log in ({last_line(said, _LOGIN)}){way or ';'} try: ssh {host}")
+    if _holds(said, _LATE):
         return TimedOut(f"{host}: no connection in time ({line})")
-    return HostUnreachable(f"{host}: no connection ({line or 'ssh said nothing'})")
+    return HostUnreachable(f"{host}: no connection ({last_line(said, _WAY) or 'ssh said nothing'})")
 
 
 def key_line(said: str) -> str:
@@ -71,13 +75,23 @@ def key_line(said: str) -> str:
 
 def worth_another_try(status: int, said: str) -> bool:
     """Whether ssh was turned away for the moment: by a busy server, or by a master that was ending."""
-    said = said.lower()
-    if status != SSH_FAILED or any(words in said for words in (*_KEY, *_LOGIN, *_LATE)):
+    if status != SSH_FAILED or _holds(said, (*_KEY, *_LOGIN, *_LATE, *_WAY)):
         return False
-    return not said.strip() or any(words in said for words in (*_BUSY, *_MASTER))
+    return not said.strip() or _holds(said, (*_BUSY, *_MASTER))
 
 
-def last_line(said: str) -> str:
-    """The last line that says something, shortened."""
+def is_proxied(said: str) -> bool:
+    """Whether ssh had no connection of its own, but went through a jump host or a command."""
+    return _holds(said, ("unknown port 65535",))
+
+
+def last_line(said: str, words: tuple[str, ...] = ()) -> str:
+    """The last line that says something, shortened; where one holds one of these words, the last such."""
     lines = [line.strip() for line in said.splitlines() if line.strip()]
+    lines = [line for line in lines if _holds(line, words)] or lines
     return lines[-1][:_LINE_CHARACTERS_MAX] if lines else ""
+
+
+def _holds(said: str, words: tuple[str, ...]) -> bool:
+    said = said.lower()
+    return any(one in said for one in words)

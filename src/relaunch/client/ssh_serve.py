@@ -95,7 +95,7 @@ async def _run(command: list[str], host: str, said: int, errors: int, *, prompts
     try:
         process = await asyncio.create_subprocess_exec(
             *command,
-            env=ssh_command.environment(prompts=prompts),
+            env=ssh_command.environment(prompts=prompts, passes_on=True),
             stdin=asyncio.subprocess.DEVNULL,
             stdout=said,
             stderr=errors,
