@@ -1,12 +1,13 @@
-"""One timer for any number of deadlines on CLOCK_BOOTTIME.
+"""One timer for any number of deadlines on CLOCK_BOOTTIME, which goes on in suspend.
 
 Refuses to know what is due: whoever set a deadline looks whether it still holds.
 """
 
-import asyncio
 import heapq
 import time
 from collections.abc import Callable
+
+from relaunch.launcher.kernel import Timer
 
 
 def boottime() -> float:
@@ -24,26 +25,21 @@ class Alarm:
     def __init__(self, due: Callable[[float, str], None]) -> None:
         self._due = due
         self._deadlines: list[tuple[float, str]] = []
-        self._timer: asyncio.TimerHandle | None = None
+        self._timer = Timer(time.CLOCK_BOOTTIME, self._ring)
 
     def set(self, at: float, name: str) -> None:
         """Call at this time; earlier calls for the same name stand."""
         heapq.heappush(self._deadlines, (at, name))
         if self._deadlines[0] == (at, name):
-            self._arm()
+            self._timer.set(at)
 
-    def _arm(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-        if self._deadlines:
-            delay = max(0.0, self._deadlines[0][0] - boottime())
-            self._timer = asyncio.get_running_loop().call_later(delay, self._ring)
+    def close(self) -> None:
+        """Call no more."""
+        self._timer.close()
 
     def _ring(self) -> None:
-        self._timer = None
         now = boottime()
         while self._deadlines and self._deadlines[0][0] <= now:
             self._due(*heapq.heappop(self._deadlines))
-        if self._timer is None:
-            self._arm()
+        if self._deadlines:
+            self._timer.set(self._deadlines[0][0])

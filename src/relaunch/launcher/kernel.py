@@ -1,24 +1,42 @@
-"""The system calls that Python has no name for: prctl, inotify, fallocate.
+"""The system calls that Python has no name for: prctl, inotify, fallocate, timerfd.
 
-Knows their numbers (linux/prctl.h, linux/inotify.h, linux/falloc.h). Refuses to know what they are used for.
+Knows their numbers (linux/prctl.h, linux/inotify.h, linux/falloc.h, linux/timerfd.h). Refuses to know what they are
+used for.
 """
 
 import asyncio
 import ctypes
+import errno
 import os
 import select
 import signal
 import struct
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 
 PR_SET_PDEATHSIG = 1
 IN_MODIFY = 0x2
+IN_ATTRIB = 0x4
+IN_MOVED_FROM = 0x40
+IN_MOVED_TO = 0x80
+IN_CREATE = 0x100
+IN_DELETE = 0x200
+IN_DELETE_SELF = 0x400
+IN_MOVE_SELF = 0x800
+IN_UNMOUNT = 0x2000
+IN_Q_OVERFLOW = 0x4000
 IN_IGNORED = 0x8000
+IN_MASK_ADD = 0x20000000
 IN_ONESHOT = 0x80000000
 FALLOC_KEEP_SIZE = 1
 FALLOC_PUNCH_HOLE = 2
 FALLOC_COLLAPSE_RANGE = 8
+_TFD_TIMER_ABSTIME = 1
+_TFD_TIMER_CANCEL_ON_SET = 2
+_NS = 1_000_000_000
 _EVENT = struct.Struct("iIII")
+# An interval of none, and when: seconds and nanoseconds.
+_TIMER = struct.Struct("llll")
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.fallocate.argtypes = (ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c_int64)
@@ -87,6 +105,90 @@ class HangUps:
                 callback()
 
 
+class Timer:
+    """Calls back at one time of one of the kernel's clocks, to the nanosecond. Lives on one event loop.
+
+    Unlike the loop's own timers it may go on in suspend (CLOCK_BOOTTIME), or be about wall time (CLOCK_REALTIME): then
+    it calls back too, soon, when the clock has been set, see timerfd_create(2).
+
+    Args:
+        clock: Of the time module.
+        due: Called each time.
+    """
+
+    def __init__(self, clock: int, due: Callable[[], None]) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._due = due
+        self._flags = _TFD_TIMER_ABSTIME | (_TFD_TIMER_CANCEL_ON_SET if clock == time.CLOCK_REALTIME else 0)
+        self._fd = _checked(_libc.timerfd_create(clock, os.O_NONBLOCK | os.O_CLOEXEC))
+        self._loop.add_reader(self._fd, self._readable)
+
+    def set(self, at: float) -> None:
+        """Call then, and at no time that was set before; soon where that has passed."""
+        # Zero would be never.
+        seconds, nanoseconds = divmod(max(1, round(at * _NS)), _NS)
+        try:
+            _checked(_libc.timerfd_settime(self._fd, self._flags, _TIMER.pack(0, 0, seconds, nanoseconds), None))
+        except OSError as error:
+            if error.errno != errno.ECANCELED:
+                raise
+            self._loop.call_soon(self._due)  # it is set; and the clock was, since it last was
+
+    def close(self) -> None:
+        """Call no more."""
+        self._loop.remove_reader(self._fd)
+        os.close(self._fd)
+
+    def _readable(self) -> None:
+        try:
+            os.read(self._fd, 8)
+        except BlockingIOError:  # it was set anew meanwhile
+            return
+        except OSError as error:
+            if error.errno != errno.ECANCELED:
+                raise
+        self._due()
+
+
+class PathEvents:
+    """Tells of everything that happens to watched files and directories. Lives on one event loop.
+
+    Args:
+        told: Called with watch, mask and, in a directory, name, for each event; see inotify(7).
+    """
+
+    def __init__(self, told: Callable[[int, int, bytes], None]) -> None:
+        self._told = told
+        self._fd = _checked(_libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC))
+        self._loop = asyncio.get_running_loop()
+        self._loop.add_reader(self._fd, self._readable)
+
+    def add(self, path: str, mask: int) -> int:
+        """Watch a path for these events too, on top of those that its file is watched for.
+
+        Returns:
+            The watch, one for each file.
+
+        Raises:
+            OSError: No such file, or the user's watches are used up.
+        """
+        whole = ctypes.c_uint32(mask | IN_MASK_ADD)
+        return _checked(_libc.inotify_add_watch(self._fd, os.fsencode(path), whole))
+
+    def remove(self, watch: int) -> None:
+        """Stop watching; harmless where the watch has ended by itself."""
+        _libc.inotify_rm_watch(self._fd, watch)
+
+    def close(self) -> None:
+        """Stop watching everything."""
+        self._loop.remove_reader(self._fd)
+        os.close(self._fd)
+
+    def _readable(self) -> None:
+        for event in _events(self._fd):
+            self._told(*event)
+
+
 class Inotify:
     """Calls back when a watched file changes. Lives on one event loop; costs nothing while nothing changes."""
 
@@ -120,14 +222,23 @@ class Inotify:
         os.close(self._fd)
 
     def _readable(self) -> None:
-        data = os.read(self._fd, 65536)
         changed: dict[int, int] = {}
-        at = 0
-        while at < len(data):
-            watch, mask, _cookie, name_bytes = _EVENT.unpack_from(data, at)
-            at += _EVENT.size + name_bytes
+        for watch, mask, _ in _events(self._fd):
             changed[watch] = changed.get(watch, 0) | mask
         for watch, mask in changed.items():
             callback = self._callbacks.pop(watch, None) if mask & IN_IGNORED else self._callbacks.get(watch)
             if callback and mask & IN_MODIFY:
                 callback()
+
+
+def _events(fd: int) -> Iterator[tuple[int, int, bytes]]:
+    """Watch, mask and name of what has happened, of a descriptor of inotify's that can be read."""
+    try:
+        data = os.read(fd, 65536)
+    except BlockingIOError:
+        return
+    at = 0
+    while at < len(data):
+        watch, mask, _cookie, name_bytes = _EVENT.unpack_from(data, at)
+        at += _EVENT.size + name_bytes
+        yield watch, mask, data[at - name_bytes : at].rstrip(b"\0")
