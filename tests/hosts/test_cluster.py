@@ -16,7 +16,16 @@ from tests.system.launcher_host import wait_for
 from relaunch.client.cluster import Cluster
 from relaunch.client.connection import Connection
 from relaunch.client.masters import close_all
-from relaunch.errors import BadHost, BadPattern, NoLauncher, NotInstalled, OutcomeUnknown, RelaunchError, TimedOut
+from relaunch.errors import (
+    BadHost,
+    BadPattern,
+    NoLauncher,
+    NotInstalled,
+    OutcomeUnknown,
+    RelaunchError,
+    TimedOut,
+    Unreachable,
+)
 from relaunch.event import Event
 
 Told = tuple[str, Event | RelaunchError]
@@ -272,5 +281,19 @@ def test_a_host_that_is_reached_later_tells_what_has_happened_since_the_stream_b
         assert await told_after(None, "p4", "p5") == ["p4", "p5"]
         assert await told_after(1, "p6", "p7") == ["p6", "p7"]
         assert await told_after(3, "p8") == ["p6", "p7", "p8"]
+        await close_all()
+        os.kill(pid := late.launcher_pid, signal.SIGSTOP)
+        cluster = Cluster(names(network), fanout=1, connect_timeout_s=3.0, timeout_s=1.0)
+        async with cluster, aclosing(cluster.events("p*", kinds=["job.exited"])) as told:
+            try:
+                host, what = await anext(told)
+                assert (host, isinstance(what, Unreachable)) == (late.name, True)
+                # Who says nothing keeps no other from its turn.
+                await asyncio.to_thread(network.ssh_hosts[0].launch, "run", "-l", "p0", "--", "true")
+                await until(told, ("host1", "job.exited"))
+            finally:
+                os.kill(pid, signal.SIGCONT)
+            await asyncio.to_thread(run, "p9")
+            await until(told, (late.name, "job.exited"))
 
     drive(work())

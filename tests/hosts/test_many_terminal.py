@@ -76,22 +76,22 @@ def test_a_terminal_shows_who_is_waited_for_and_at_once_what_went_wrong(connect_
     network.ssh_hosts[2].launch("shutdown")
     with Halted(network.ssh_hosts[1]):
         shown = Terminal(client, "--timeout", "5", "-H", client.hosts, "signal", "CONT", "p1")
-        shown.until("\x1b[K2 of 3 hosts have answered; waiting 2 s for host2")
+        shown.until("\x1b[K2 of 3 hosts have answered; waiting ")
+        shown.until(" s for host2")
         assert "launch: host3: no launcher runs there; start it with: launch -H host3 serve\n" in shown.shown
         assert "CONT sent" not in shown.shown
         assert shown.end() == 4
         *_, first, second, third = shown.shown.rpartition("\x1b[K")[2].splitlines()
         assert first == "host1: p1: CONT sent"
         assert second.startswith("launch: host2: ")
-        assert third == "launch: it failed on 2 of 3 hosts: host[2-3]"
+        assert third == "launch: 2 of 3 hosts did not do well: host[2-3]"
         shown = Terminal(client, "-H", client.hosts, "signal", "CONT", "p1")
-        shown.until("2 of 3 hosts have answered; waiting 1 s for host2")
+        shown.until("\x1b[K2 of 3 hosts have answered; waiting ")
         shown.process.send_signal(signal.SIGINT)
         assert shown.end() == -signal.SIGINT
-        *_, first, second, third = shown.shown.rpartition("\x1b[K")[2].splitlines()
+        *_, first, second = shown.shown.rpartition("\x1b[K")[2].splitlines()
         assert first == "host1: p1: CONT sent"
         assert second.startswith("launch: host2: interrupted before it ")
-        assert third == "launch: it failed on 2 of 3 hosts: host[2-3]"
     network.ssh_hosts[2].serve()
 
 

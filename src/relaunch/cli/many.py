@@ -72,6 +72,8 @@ def request(over: Over, arguments: Arguments, make: Callable[[Arguments], Call],
         except Interrupted:
             results.end({host: asking.interrupted(host) for host in over.hosts})
             raise
+        finally:
+            results.close()
     return results.status
 
 

@@ -14,7 +14,7 @@ from relaunch.cli.over import ANSWER_S
 from relaunch.client.asking import tasks
 from relaunch.client.ssh import HostConnection, connect_host
 from relaunch.client.ssh_serve import serve
-from relaunch.errors import RelaunchError, TimedOut
+from relaunch.errors import OutcomeUnknown, RelaunchError, TimedOut
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -110,13 +110,20 @@ class Lines:
 def show_logs(over: Over, labels: Mapping[str, str], lines: int | None, took: Took, *, follow: bool) -> None:
     """Show the output of each host's job."""
     shown = Lines()
+    limit_s = over.timeout_s or ANSWER_S
+
+    async def within(piece: Awaitable[bytes | None]) -> bytes | None:
+        async with asyncio.timeout(None if follow else limit_s):
+            return await piece
 
     async def one(host: HostConnection) -> None:
         await host.reach()
         try:
             async with contextlib.aclosing(host.logs(labels[host.host], lines=lines, follow=follow)) as pieces:
-                async for piece in pieces:
+                while (piece := await within(anext(pieces, None))) is not None:
                     await shown.take(host.host, piece)
+        except TimeoutError:
+            raise OutcomeUnknown(f"{host.host}: no answer within {limit_s:g} seconds") from None
         finally:
             shown.end(host.host)
 

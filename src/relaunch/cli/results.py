@@ -81,6 +81,7 @@ class Results:
         self._answers: dict[str, Any] = {}
         self._untold: list[str] = []
         self._told_early: set[str] = set()
+        self._ended = False
         self._progress = Progress(over.hosts, self._tell_early)
 
     def begin(self) -> None:
@@ -108,9 +109,14 @@ class Results:
         Args:
             why: What is to be said of each host that has not answered.
         """
+        self._ended = True
         for host in self._over.hosts:
             if host not in self._answers:
                 self.took(host, why[host])
+
+    def close(self) -> None:
+        """Take the line away that says who is waited for, whatever the reason."""
+        self._progress.end()
 
     @property
     def answers(self) -> dict[str, Any]:
@@ -136,11 +142,11 @@ class Results:
                 for host, its in lines.items()
             }
         )
-        if self._told_early:
+        if self._told_early and not self._ended:
             from relaunch.client.nodesets import fold
 
             wrong = [host for host, its in lines.items() if any(line.wrong for line in its)]
-            say(f"it failed on {len(wrong)} of {len(lines)} hosts: {fold(wrong)}")
+            say(f"{len(wrong)} of {len(lines)} hosts did not do well: {fold(wrong)}")
 
     def _tell_early(self) -> None:
         """Tell what has gone wrong since this was called last."""

@@ -74,6 +74,8 @@ def run_over(over: Over, arguments: Arguments) -> int:
             }
         )
         raise
+    finally:
+        results.close()
     return results.status
 
 

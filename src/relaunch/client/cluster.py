@@ -159,7 +159,9 @@ class Cluster:
         wanted = {"kinds": None if kinds is None else list(kinds)}
         followers = [
             asyncio.create_task(
-                _Follower(self._connect(name), self._limit, arrived, patterns, wanted, (since_at, count)).follow()
+                _Follower(
+                    self._connect(name), self._limit, arrived, patterns, wanted, (since_at, count), self._timeout_s
+                ).follow()
             )
             for name in self._hosts
         ]
@@ -183,6 +185,7 @@ class _Follower:
         patterns: Sequence[str],
         wanted: dict[str, Any],
         begin: tuple[float | None, int | None],
+        answer_s: float,
     ) -> None:
         self._host = host
         self._limit = limit
@@ -190,6 +193,7 @@ class _Follower:
         self._patterns = patterns
         self._wanted = wanted
         self._begin = begin
+        self._answer_s = answer_s
         self._place: tuple[str, int] | None = None
         self._begun_at = _uptime_s()
         self._told: type[RelaunchError] | None = None
@@ -221,9 +225,14 @@ class _Follower:
 
     async def _follow_once(self) -> None:
         """Follow until the launcher goes away or the connection breaks."""
+        since_at: float | None = None
+        before: list[Event] = []
         async with self._limit:
             await self._host.reach()
-            since_at = await self._first() if self._place is None else None
+            if self._place is None:
+                since_at, before = await self._first()
+        for event in before:
+            await self._came(event)
         epoch, since = self._place or (None, None)
         # The stream has a connection of its own.
         self._host.close()
@@ -235,29 +244,36 @@ class _Follower:
             async for event in events:
                 await self._came(event)
 
-    async def _first(self) -> float | None:
-        """Where nothing has come yet, pass on what was before the stream began.
+    async def _first(self) -> tuple[float | None, list[Event]]:
+        try:
+            async with asyncio.timeout(self._answer_s):
+                return await self._beginning()
+        except TimeoutError:
+            self._host.close()
+            raise OutcomeUnknown(f"{self._host.host}: no answer within {self._answer_s:g} seconds") from None
+
+    async def _beginning(self) -> tuple[float | None, list[Event]]:
+        """How a stream begins of which nothing has come yet.
 
         Returns:
-            Since when all that has happened is to come, by the host's clock; None where that is known by what has come.
+            Since when all that has happened is to come, by the host's clock; or None, and what comes first: what
+            has been asked for of before, where it reaches back beyond the beginning.
         """
         since_at, count = self._begin
         if since_at is not None and count is None:
-            return since_at
+            return since_at, []
         now = (await self._host.status()).now or time.time()
         # Nothing that the host has seen since then is left out, even if the answer was long on its way.
         begun_at = now - (_uptime_s() - self._begun_at)
         if not count:
-            return begun_at
+            return begun_at, []
         last = self._host.events(*self._patterns, since_at=since_at, count=count, **self._wanted)
         async with aclosing(last):
             found = [event async for event in last]
         if not found or (len(found) == count and found[0].at >= begun_at):
             # There may be more since the stream began than were asked for of before.
-            return begun_at
-        for event in found:
-            await self._came(event)
-        return None
+            return begun_at, []
+        return None, found
 
     async def _came(self, event: Event) -> None:
         await self._arrived.put((self._host.host, event))
