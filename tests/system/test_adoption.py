@@ -263,6 +263,7 @@ def test_a_process_that_no_journal_knows_is_taken_in(host: Host) -> None:
     assert not jobs_processes(host)
 
 
+@pytest.mark.usefixtures("root")
 def test_a_process_of_another_user_is_not_taken_in(host: Host) -> None:
     """[J4] [W4] Whatever marks it bears: a restart would execute, as this user, what that one has chosen."""
     marks = {"SOCKET": str(host.socket), "ID": "0123456789abcdef", "RUN": "1", "LABEL": "a"}
@@ -273,6 +274,7 @@ def test_a_process_of_another_user_is_not_taken_in(host: Host) -> None:
         process.kill()
 
 
+@pytest.mark.usefixtures("root")
 def test_whose_a_process_is(tmp_path: Path) -> None:
     """[J4] By every id of it, and not by what a set-user-id program has brought."""
     elevated = tmp_path / "sleep"

@@ -169,6 +169,7 @@ def test_a_request_over_the_bound_is_refused_before_it_is_sent(place: Host) -> N
         assert "4194304" in done.stderr
 
 
+@pytest.mark.usefixtures("root")
 def test_a_launcher_of_another_user_is_not_used(place: Host) -> None:
     """[W4]"""
     place.socket.parent.mkdir(parents=True, mode=0o700)

@@ -93,6 +93,7 @@ def test_output_goes_nowhere_where_it_cannot_go(host: Host, command: str) -> Non
         )
 
 
+@pytest.mark.usefixtures("root")
 def test_no_process_can_be_had(place: Host) -> None:
     """[S23] [W12] [S13] Starts are refused, all else goes on: a thread is a process too."""
     caps = "+dac_override,+dac_read_search"

@@ -218,7 +218,7 @@ def test_a_journal_is_lost_while_the_launcher_runs(host: Host, harm: str) -> Non
 
 
 @pytest.fixture
-def small_disk(place: Host) -> Iterator[Host]:
+def small_disk(root: None, place: Host) -> Iterator[Host]:
     """A launcher whose state directory is a file system of 4 MB."""
     state = Path(place.env["XDG_STATE_HOME"])
     state.mkdir()

@@ -303,6 +303,7 @@ def test_an_answer_may_be_larger_than_a_call(fresh: Host) -> None:
         assert told.count("job.exited") == 44
 
 
+@pytest.mark.usefixtures("root")
 def test_another_user_is_refused(fresh: Host) -> None:
     """[W4] Though nothing keeps it from the socket but the launcher; told clearly, and hung up on."""
     program = (
