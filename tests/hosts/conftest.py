@@ -1,11 +1,16 @@
 """Fixtures of the tests on hosts of their own."""
 
 import os
+import shutil
+import signal
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 
 import pytest
 from tests.hosts.network import Network
-from tests.hosts.sshd import Sshd, SshNetwork
+from tests.hosts.sshd import Sshd, SshHost, SshNetwork
+from tests.system.launcher_host import wait_for
 
 Connect = Callable[[int], Network]
 ConnectSsh = Callable[..., SshNetwork]
@@ -51,3 +56,42 @@ def connect_ssh(monkeypatch: pytest.MonkeyPatch) -> Iterator[ConnectSsh]:
     finally:
         for network in networks:
             network.close()
+
+
+@pytest.fixture(scope="session")
+def networks() -> Iterator[list[SshNetwork]]:
+    """The one network that tests share, if it is there and well."""
+    networks: list[SshNetwork] = []
+    yield networks
+    for network in networks:
+        network.close()
+
+
+@pytest.fixture
+def five(networks: list[SshNetwork], monkeypatch: pytest.MonkeyPatch) -> Iterator[SshNetwork]:
+    """Five ordinary hosts with launchers that have served other tests: no connection and no job is there, only history.
+
+    For tests that neither cut a host off nor end an sshd or a launcher.
+    """
+    if os.geteuid() != 0:
+        pytest.skip("only root can make hosts out of namespaces")
+    if not networks:
+        networks.append(SshNetwork(*(Sshd(),) * 5))
+        networks[0].serve()
+    for name, value in networks[0].env.items():
+        monkeypatch.setenv(name, value)
+    yield networks[0]
+    if not _tidy(networks[0]):
+        networks.pop().close()
+
+
+def _tidy(network: SshNetwork) -> bool:
+    """End the connections, the jobs and the subscriptions of a test; whether every launcher is good for another one."""
+    for pid in network.masters():
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    wait_for(lambda: not network.masters(), what="the end of every ssh")
+    shutil.rmtree(network.client / "run")
+    (network.client / "run").mkdir(mode=0o700)
+    with ThreadPoolExecutor() as threads:
+        return all(threads.map(SshHost.tidy, network.ssh_hosts))

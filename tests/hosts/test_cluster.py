@@ -51,16 +51,16 @@ def names(network: SshNetwork) -> list[str]:
     return [host.name for host in network.ssh_hosts]
 
 
-def test_every_host_answers_for_itself(network: SshNetwork) -> None:
+def test_every_host_answers_for_itself(five: SshNetwork) -> None:
     """[R6]"""
 
     async def work() -> None:
         async with Cluster("host[1-5]") as cluster:
-            assert list(cluster.hosts) == names(network)
+            assert list(cluster.hosts) == names(five)
             for _ in range(2):
-                assert {host: name async for host, name in cluster.each(host_name)} == {n: n for n in names(network)}
+                assert {host: name async for host, name in cluster.each(host_name)} == {n: n for n in names(five)}
             pids = {host: pid async for host, pid in cluster.each(submit)}
-            jobs = {host: jobs async for host, jobs in cluster.each(lambda host: host.list("p*"))}
+            jobs = {host: jobs async for host, jobs in cluster.each(lambda host: host.list("p1"))}
             for host, found in jobs.items():
                 assert not isinstance(found, RelaunchError)
                 assert [job.pid for job in found] == [pids[host]]
@@ -87,14 +87,14 @@ def test_answers_come_as_they_come_and_failures_are_values(connect_ssh: ConnectS
     drive(work())
 
 
-def test_a_host_that_does_not_answer_in_time_is_unknown_and_can_be_asked_again(network: SshNetwork) -> None:
+def test_a_host_that_does_not_answer_in_time_is_unknown_and_can_be_asked_again(five: SshNetwork) -> None:
     """[R6] [W7]"""
-    stuck = network.ssh_hosts[2]
+    stuck = five.ssh_hosts[2]
 
     async def work() -> None:
-        async with Cluster(names(network)) as cluster:
+        async with Cluster(names(five)) as cluster:
             _ = [answer async for answer in cluster.each(host_name)]
-        async with Cluster(names(network)) as cluster:
+        async with Cluster(names(five)) as cluster:
             _ = [answer async for answer in cluster.each(host_name)]
             pid = stuck.launcher_pid
             os.kill(pid, signal.SIGSTOP)
@@ -108,12 +108,12 @@ def test_a_host_that_does_not_answer_in_time_is_unknown_and_can_be_asked_again(n
             assert list(failed) == [stuck.name]
             assert type(failed[stuck.name]) is OutcomeUnknown
             assert "unknown" in failed[stuck.name].message
-            assert {host: name async for host, name in cluster.each(host_name)} == {n: n for n in names(network)}
+            assert {host: name async for host, name in cluster.each(host_name)} == {n: n for n in names(five)}
 
     drive(work())
 
 
-def test_no_more_are_asked_at_a_time_than_is_said(network: SshNetwork) -> None:
+def test_no_more_are_asked_at_a_time_than_is_said(five: SshNetwork) -> None:
     """[R6]"""
     asking = most = 0
     another = asyncio.Barrier(2)
@@ -127,7 +127,7 @@ def test_no_more_are_asked_at_a_time_than_is_said(network: SshNetwork) -> None:
         asking -= 1
 
     async def work() -> None:
-        async with Cluster([*names(network)[:4], "host1"], fanout=2) as cluster:
+        async with Cluster([*names(five)[:4], "host1"], fanout=2) as cluster:
             assert [answer async for _, answer in cluster.each(ask)] == [None] * 4
         assert most == 2
 
@@ -170,19 +170,19 @@ async def until(told: AsyncGenerator[Told, None], *wanted: tuple[str, str]) -> l
     return seen
 
 
-def test_one_stream_tells_of_all_hosts(network: SshNetwork) -> None:
+def test_one_stream_tells_of_all_hosts(five: SshNetwork) -> None:
     """[R6]"""
     since = time.time()
 
     async def work() -> None:
-        async with Cluster(names(network)) as cluster, aclosing(cluster.events("p*", since_at=since)) as told:
-            for host in network.ssh_hosts:
+        async with Cluster(names(five)) as cluster, aclosing(cluster.events("p*", since_at=since)) as told:
+            for host in five.ssh_hosts:
                 host.launch("submit", "-l", "other", "-p", "true")
                 host.launch("submit", "-l", "p1", "-p", "true")
             seen: list[Told] = []
             while len([1 for _, what in seen if isinstance(what, Event) and what.kind == "job.exited"]) < 5:
                 seen.append(await anext(told))
-        for host in network.ssh_hosts:
+        for host in five.ssh_hosts:
             events = [what for name, what in seen if name == host.name and isinstance(what, Event)]
             assert [event.kind for event in events] == ["job.submitted", "job.started", "job.exited"]
             assert [event.sequence for event in events] == sorted(event.sequence for event in events)
@@ -191,14 +191,14 @@ def test_one_stream_tells_of_all_hosts(network: SshNetwork) -> None:
     drive(work())
 
 
-def test_what_was_before_is_not_told_unless_asked_for(network: SshNetwork) -> None:
+def test_what_was_before_is_not_told_unless_asked_for(five: SshNetwork) -> None:
     """[R6]"""
-    host = network.ssh_hosts[0]
+    host = five.ssh_hosts[0]
     host.launch("submit", "-l", "p0", "-p", "true")
     before = host.status()["journal"]["last_sequence"]
 
     async def work() -> None:
-        async with Cluster(names(network)) as cluster, aclosing(cluster.events()) as told:
+        async with Cluster(names(five)) as cluster, aclosing(cluster.events()) as told:
             first = asyncio.ensure_future(anext(told))
             for number in range(1, 100):
                 await asyncio.to_thread(host.launch, "submit", "-l", f"p{number}", "-p", "true")
@@ -241,11 +241,11 @@ def test_what_happened_in_an_outage_is_told_after_it(network: SshNetwork) -> Non
     drive(work())
 
 
-def test_a_pattern_that_is_wrong_is_told_and_not_tried_again(network: SshNetwork) -> None:
+def test_a_pattern_that_is_wrong_is_told_and_not_tried_again(five: SshNetwork) -> None:
     """[R6]"""
 
     async def work() -> None:
-        async with Cluster(names(network)[:1]) as cluster, aclosing(cluster.events("[")) as told:
+        async with Cluster(names(five)[:1]) as cluster, aclosing(cluster.events("[")) as told:
             host, what = await anext(told)
             assert (host, type(what)) == ("host1", BadPattern)
 

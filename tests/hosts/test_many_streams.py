@@ -20,30 +20,30 @@ def network(connect_ssh: ConnectSsh) -> SshNetwork:
     return network
 
 
-def test_output_comes_in_whole_lines_each_after_its_host(network: SshNetwork) -> None:
+def test_output_comes_in_whole_lines_each_after_its_host(five: SshNetwork) -> None:
     """[R13]"""
-    client = Client(network)
+    client = Client(five)
     script = "for i in $(seq 2000); do printf 'a line of {host} that is '; echo whole $i; done; printf 'no end'"
-    client.over("submit", "-l", "{host}/p1", "--", "sh", "-c", script)
-    client.over("wait", "*/p1")
+    client.over("submit", "-l", "{host}/lines", "--", "sh", "-c", script)
+    client.over("wait", "*/lines")
     for options in (["logs"], ["logs", "-f"]):
-        lines = client.over(*options, "{host}/p1").splitlines()
+        lines = client.over(*options, "{host}/lines").splitlines()
         for name in NAMES:
             mine = [line.removeprefix(f"{name}: ") for line in lines if line.startswith(f"{name}: ")]
             assert mine == [*(f"a line of {name} that is whole {i}" for i in range(1, 2001)), "no end"]
-    assert sorted(client.over("logs", "-n", "1", "{host}/p1").splitlines()) == [f"{name}: no end" for name in NAMES]
-    said = client.over("logs", "host1/p1", status=4)
+    assert sorted(client.over("logs", "-n", "1", "{host}/lines").splitlines()) == [f"{name}: no end" for name in NAMES]
+    said = client.over("logs", "host1/lines", status=4)
     assert said.count("no end") == 1
     assert said.count("launch: host") == 4
 
 
-def test_no_host_waits_for_another_that_says_much(network: SshNetwork) -> None:
+def test_no_host_waits_for_another_that_says_much(five: SshNetwork) -> None:
     """[R13]"""
-    client = Client(network)
+    client = Client(five)
     client.over(
-        "submit", "-l", "p1", "--", "sh", "-c", "[ {index} = 1 ] && exec yes; while sleep 0.1; do echo quiet; done"
+        "submit", "-l", "much", "--", "sh", "-c", "[ {index} = 1 ] && exec yes; while sleep 0.1; do echo quiet; done"
     )
-    with client.popen("-H", client.hosts, "logs", "-f", "p1") as following:
+    with client.popen("-H", client.hosts, "logs", "-f", "much") as following:
         assert following.stdout is not None
         heard, lines = set[str](), 0
         while len(heard) < 5 or lines < 10_000:
@@ -54,21 +54,21 @@ def test_no_host_waits_for_another_that_says_much(network: SshNetwork) -> None:
         following.send_signal(signal.SIGINT)
         following.stdout.read()
         assert following.wait() == -signal.SIGINT
-    client.over("kill", "p1")
+    client.over("kill", "much")
 
 
-def test_a_reader_that_goes_away_ends_it_quietly(network: SshNetwork) -> None:
+def test_a_reader_that_goes_away_ends_it_quietly(five: SshNetwork) -> None:
     """[R13] [R15]"""
-    client = Client(network)
-    client.over("submit", "-l", "p1", "--", "yes")
-    with client.popen("-H", client.hosts, "logs", "-f", "p1") as following:
+    client = Client(five)
+    client.over("submit", "-l", "endless", "--", "yes")
+    with client.popen("-H", client.hosts, "logs", "-f", "endless") as following:
         assert following.stdout is not None
         assert following.stderr is not None
         following.stdout.readline()
         following.stdout.close()
         assert following.wait(timeout=20) == -signal.SIGPIPE
         assert following.stderr.read() == ""
-    client.over("kill", "p1")
+    client.over("kill", "endless")
 
 
 def test_a_run_shows_its_output_and_ends_as_the_first_that_failed(network: SshNetwork) -> None:
