@@ -15,8 +15,8 @@ PYTHON ?= python3
 # else goes without both.
 DEBIAN_PACKAGES := $(if $(filter 0,$(shell id -u)),iproute2 nftables openssh-client openssh-server)
 
-# How many tests run at once: half of the time a test waits.
-WORKERS ?= 6
+# How many tests run at once: more than there are processors, since a test waits for half of its time.
+WORKERS ?= 4
 
 # How many lives are simulated.
 LIVES ?= 20000
