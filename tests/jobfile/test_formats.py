@@ -138,6 +138,7 @@ REFUSED = [
     ("a.json", b"", "a.json:1: no JSON: Expecting value"),
     ("a.toml", b"Nice = " + b"9" * 5000, "no TOML: "),
     ("a.toml", b"Nice = " + b"[" * 100_000, "is nested too deeply"),
+    ("a.toml", b"Nice = 1\na" + b".a" * 100_000 + b" = 1", "a.toml:2: is nested too deeply"),
     ("a.toml", b'Label = "a"\nLabel = "b"\nNice = 1', "a.toml:2: no TOML: Cannot overwrite a value"),
     ("a.toml", b'Label = "a"\nProgram = "x"\nThrottleInterval = nan', "a.toml:3: ThrottleInterval: must be a number"),
     ("a.toml", b'Label = "a"\nProgram = "x"\nNice = 0x' + b"f" * 5000, "it is a huge number"),

@@ -3,6 +3,8 @@
 The lists are in the style of those that macOS and Homebrew bring along; each test names the key.
 """
 
+import json
+
 import pytest
 from tests.jobfile.lists import job_of, only, plist, spec_of
 
@@ -199,6 +201,11 @@ WRONG = [
     ("StartInterval", "<integer>0</integer>", "must be more than 0 seconds; it is 0"),
     ("StandardOutPath", "<string>out.log</string>", "must be an absolute path, and is 'out.log'"),
     ("EnvironmentVariables", "<dict><key>A</key><integer>1</integer></dict>", "must be a text without NUL; it is 1"),
+    (
+        "EnvironmentVariables",
+        "<dict><key>LAUNCH_JOB_ID</key><string/></dict>",
+        "the name 'LAUNCH_JOB_ID' is set by the",
+    ),
     ("WatchPaths", "<string>/etc/x</string>", "must be an array; it is '/etc/x'"),
     ("Umask", "<string>888</string>", "must be from 0 to 0777; a text that begins with 0 is octal"),
     ("Nice", "<real>1.5</real>", "must be a whole number from -20 to 20; it is 1.5"),
@@ -368,6 +375,14 @@ def test_a_misspelt_key_is_named_with_the_one_that_may_be_meant() -> None:
         "job.plist:8: KeepAlvie: is no key that is known here; did you mean KeepAlive?",
         "job.plist:9: Zzz: is no key that is known here",
     )
+
+
+def test_warnings_are_bounded() -> None:
+    """[F3] [F6] A file full of keys that mean nothing is read as quickly as any."""
+    body = {f"Zzz{i}": i for i in range(5_000)} | {"Label": "a", "Program": "x"}
+    warnings = parse(json.dumps(body).encode(), "job.json").warnings
+    assert len(warnings) == 101
+    assert warnings[-1] == "job.json: 4900 more keys mean nothing here"
 
 
 def test_keys_are_written_in_any_mixture_of_capitals_but_once() -> None:

@@ -19,6 +19,8 @@ BINARY_MARK = b"bplist"
 _DIGITS_MAX = 20
 # Bytes that are no text stand as these code points (PEP 383); other halves of pairs mean nothing.
 _LONE_HALF = re.compile("[\ud800-\udc7f\udd00-\udfff]")
+# Python's parser takes a time that grows with the square of such a key's length, and more.
+_DEEP_KEY = re.compile(r"(?m)^[ \t]*+\[{0,2}[ \t]*+(?:[A-Za-z0-9_-]++[ \t]*+\.[ \t]*+){64}")
 _AT_LINE = re.compile(r" \(at line (\d+), column \d+\)$")
 
 
@@ -105,6 +107,9 @@ def _toml(data: bytes, path: str) -> tuple[Any, Reading]:
     from relaunch.jobfile.lines import toml_lines
 
     text = _text(data, path, "TOML")
+    deep = _DEEP_KEY.search(text)
+    if deep is not None:
+        _bad(path, text.count("\n", 0, deep.start()) + 1, "is nested too deeply")
     try:
         value = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:

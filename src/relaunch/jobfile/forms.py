@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Protocol
 
 from relaunch.errors import BadJobFile, BadSpec
@@ -224,6 +225,10 @@ class Record:
     rules: Sequence[Rule] = ()
     finish: Callable[[Found, Place], Found] = lambda found, _place: found
     unfinish: Callable[[Found], Found] = as_it_is
+    _names: dict[str, str] = field(init=False, default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self._names.update((key.name.lower(), key.name) for key in self.keys)
 
     @property
     def words(self) -> str:
@@ -245,15 +250,14 @@ class Record:
 
     def _known(self, value: Mapping[Any, Any], place: Place) -> tuple[dict[str, str], Found]:
         """How each known key is spelt, and what it holds, both by its name; unknown ones are warned of."""
-        names = {key.name.lower(): key.name for key in self.keys}
         spelt: dict[str, str] = {}
         given: Found = {}
         for written, content in value.items():
             if not isinstance(written, str):
                 raise place.not_so("a key must be a text", written)
-            name = names.get(written.lower())
+            name = self._names.get(written.lower())
             if name is None:
-                place.at(written).warn(self._why_not(written))
+                place.at(written).warn(partial(self._why_not, written))
             elif name in spelt:
                 raise place.at(written).wrong(f"is the same key as {spelt[name]!r}; leave out one")
             else:
@@ -267,8 +271,8 @@ class Record:
             return f"not supported: {reason}"
         import difflib
 
-        close = difflib.get_close_matches(written[:80].lower(), [key.name.lower() for key in self.keys], 1, 0.75)
-        hint = next((f"; did you mean {key.name}?" for key in self.keys if [key.name.lower()] == close), "")
+        close = difflib.get_close_matches(written[:80].lower(), self._names, 1, 0.75)
+        hint = f"; did you mean {self._names[close[0]]}?" if close else ""
         return f"is no key that is known here{hint}"
 
     def _among(self, given: Mapping[str, object]) -> list[Key]:

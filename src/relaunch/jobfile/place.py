@@ -15,6 +15,7 @@ from relaunch.errors import BadJobFile, one_line
 KeyPath = tuple[str | int, ...]
 Lines = Mapping[KeyPath, int]
 _SHOWN_MAX = 40
+_WARNINGS_MAX = 100
 _NUMBER_MAX = 2**64
 
 
@@ -25,12 +26,14 @@ class Reading:
     Attributes:
         path: As it was given.
         find_lines: Finds the line of each key; it is asked where something is to be said of one.
-        warnings: What has been said so far of keys that mean nothing here.
+        warnings: What has been said so far of keys that mean nothing here, up to a bound.
+        unsaid: How many there were beyond that.
     """
 
     path: str
     find_lines: Callable[[], Lines] = dict
     warnings: list[str] = field(default_factory=list)
+    unsaid: int = 0
 
     @cached_property
     def lines(self) -> Lines:
@@ -88,9 +91,12 @@ class Place:
         line = str(expected)
         return self.wrong(line if ", and is " in line else f"{line}; it is {shown(value)}")
 
-    def warn(self, what: str) -> None:
-        """Say that something here means nothing."""
-        self.reading.warnings.append(f"{self}: {what}")
+    def warn(self, why: Callable[[], str]) -> None:
+        """Say that something here means nothing, and why, unless so much has been said that nobody reads on."""
+        if len(self.reading.warnings) < _WARNINGS_MAX:
+            self.reading.warnings.append(f"{self}: {why()}")
+        else:
+            self.reading.unsaid += 1
 
 
 def shown(value: object) -> str:

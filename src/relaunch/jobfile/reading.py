@@ -75,7 +75,10 @@ def parse(data: bytes, path: str) -> JobFile:
     _check_labels(entries)
     origins = {entry.spec.origin for entry in entries}
     name = cluster or (origins.pop() if len(origins) == 1 else None) or stem
-    return JobFile(path=path, entries=entries, warnings=tuple(reading.warnings), name=name)
+    warnings = reading.warnings
+    if reading.unsaid:
+        warnings.append(f"{path}: {reading.unsaid} more keys mean nothing here")
+    return JobFile(path=path, entries=entries, warnings=tuple(warnings), name=name)
 
 
 def _jobs(value: object, place: Place) -> tuple[list[Found], str | None]:

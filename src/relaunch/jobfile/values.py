@@ -19,7 +19,6 @@ from relaunch.fields import (
     a_signal,
     a_text,
     duration_s,
-    environment,
     number,
     one_of,
     some_time_s,
@@ -168,7 +167,8 @@ def env_name(value: object) -> str:
     """
     if not isinstance(value, str) or not value or "=" in value or "\0" in value:
         raise BadSpec("is empty or holds '=' or NUL")
-    environment({value: ""})
+    if value.startswith("LAUNCH_JOB_"):
+        raise BadSpec("is set by the launcher itself; choose another")
     return value
 
 
