@@ -4,7 +4,8 @@ import asyncio
 import logging
 import os
 import signal
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from typing import Any, TypeVar
 
 from relaunch.cli.interrupted import ENDING, Interrupted, die
@@ -13,10 +14,14 @@ from relaunch.cli.output import OutputFailed
 T = TypeVar("T")
 
 
-def run_until_interrupted(work: Coroutine[Any, Any, T]) -> T:
+def run_until_interrupted(work: Coroutine[Any, Any, T], tell: Callable[[], None] = lambda: None) -> T:
     """Run it to its end.
 
     A signal cancels it and lets it clean up; the next ends the process at once.
+
+    Args:
+        work: What is done.
+        tell: Called when a signal has come, before anything is cleaned up: that may take its time.
 
     Raises:
         Interrupted: A signal came.
@@ -26,7 +31,7 @@ def run_until_interrupted(work: Coroutine[Any, Any, T]) -> T:
     # A launcher's socket is a pipe too, whose end is no reason to die silently.
     signal.signal(signal.SIGPIPE, signal.SIG_IGN)
     try:
-        return asyncio.run(_cancelled_by_signals(work, came))
+        return asyncio.run(_cancelled_by_signals(work, came, tell))
     except asyncio.CancelledError:
         if came:
             raise Interrupted(came[0]) from None
@@ -48,7 +53,7 @@ def be_quiet() -> None:
         logging.getLogger("asyncio").setLevel(logging.CRITICAL)
 
 
-async def _cancelled_by_signals(work: Coroutine[Any, Any, T], came: list[int]) -> T:
+async def _cancelled_by_signals(work: Coroutine[Any, Any, T], came: list[int], tell: Callable[[], None]) -> T:
     loop, task = asyncio.get_running_loop(), asyncio.ensure_future(work)
     # As by nohup, or by `&` in a script, some may be ignored.
     numbers = [number for number in ENDING if signal.getsignal(number) != signal.SIG_IGN]
@@ -59,6 +64,9 @@ async def _cancelled_by_signals(work: Coroutine[Any, Any, T], came: list[int]) -
             loop.remove_signal_handler(each)
             signal.signal(each, signal.SIG_DFL)
         task.cancel()
+        # What cannot be written now is tried again, and then said to be so.
+        with suppress(OutputFailed):
+            tell()
 
     for number in numbers:
         loop.add_signal_handler(number, interrupt, number)

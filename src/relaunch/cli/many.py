@@ -66,11 +66,15 @@ def request(over: Over, arguments: Arguments, make: Callable[[Arguments], Call],
             interruptible.release()
 
         asking = Asking(over, calls, took, answer_s=answer_within_s(over, calls))
+
+        def end() -> None:
+            results.end({host: asking.interrupted(host) for host in over.hosts})
+
         results.begin()
         try:
-            asking.ask()
+            asking.ask(end)
         except Interrupted:
-            results.end({host: asking.interrupted(host) for host in over.hosts})
+            end()
             raise
         finally:
             results.close()
@@ -112,8 +116,8 @@ class Asking:
         self._tries: dict[str, int] = {}
         self._begun_at = 0.0
 
-    def ask(self) -> None:
-        """Ask, and return when each host has answered or is too late."""
+    def ask(self, end: Callable[[], None] = lambda: None) -> None:
+        """Ask, and return when each host has answered or is too late; where a signal ends it, ``end`` may be called."""
         self._begun_at = monotonic()
         self._fan.begin(self._calls)
         while self._fan.busy and not self._fan.left:
@@ -121,18 +125,17 @@ class Asking:
         if self._fan.left:
             from relaunch.cli.interruption import run_until_interrupted
 
-            run_until_interrupted(self._go_on_over_ssh())
+            run_until_interrupted(self._go_on_over_ssh(), end)
 
     def interrupted(self, host: str) -> RelaunchError:
         """What is known of a host that has not answered when a signal comes."""
-        call = self._calls[host]
+        if not self._calls[host].changes:
+            return OutcomeUnknown(f"{host}: interrupted before it answered")
         if not self._tries.get(host) and host not in self._fan.asked:
             return TimedOut(f"{host}: interrupted before it was asked; nothing was done")
-        if call.changes:
-            return OutcomeUnknown(
-                f"{host}: interrupted before it answered: whether it was done is unknown; look with: {_look(host)}"
-            )
-        return OutcomeUnknown(f"{host}: interrupted before it answered")
+        return OutcomeUnknown(
+            f"{host}: interrupted before it answered: whether it was done is unknown; look with: {_look(host)}"
+        )
 
     async def _go_on_over_ssh(self) -> None:
         import asyncio

@@ -65,8 +65,8 @@ async def each(
             group.create_task(one(name))
 
 
-def serve_all(over: Over, took: Took, *, replaced: bool) -> None:
-    """Make sure that a launcher serves on each host."""
+def serve_all(over: Over, took: Took, *, replaced: bool, end: Callable[[], None]) -> None:
+    """Make sure that a launcher serves on each host; ``end`` is called where a signal ends that."""
 
     async def one(host: HostConnection) -> Any:
         limit_s = over.timeout_s or ANSWER_S
@@ -76,7 +76,7 @@ def serve_all(over: Over, took: Took, *, replaced: bool) -> None:
         except TimeoutError:
             raise TimedOut(f"{host.host}: no launcher served within {limit_s:g} seconds") from None
 
-    run_until_interrupted(each(over, one, took))
+    run_until_interrupted(each(over, one, took), end)
 
 
 class Lines:

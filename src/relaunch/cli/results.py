@@ -89,7 +89,9 @@ class Results:
         self._progress.begin()
 
     def took(self, host: str, answer: Any) -> None:
-        """Take one host's answer, an error as a value."""
+        """Take one host's answer, an error as a value; none after the end."""
+        if self._ended and host in self._answers:
+            return
         self._answers[host] = answer
         self._progress.took(host)
         if self._as_json:

@@ -58,22 +58,18 @@ def run(arguments: Arguments) -> int:
 
 def run_over(over: Over, arguments: Arguments) -> int:
     """Make sure that a launcher serves on each of many hosts, in the background; one that runs already is well."""
-    from relaunch.cli.interrupted import Interrupted
     from relaunch.cli.remote import serve_all
     from relaunch.cli.results import Results
 
     results = Results(over, _told, as_json=arguments["json"], value=lambda answer: _wire(*answer))
+
+    def end() -> None:
+        unknown = "interrupted; whether a launcher serves there now is unknown"
+        results.end({host: OutcomeUnknown(f"{host}: {unknown}") for host in over.hosts})
+
     results.begin()
     try:
-        serve_all(over, results.took, replaced=arguments["replace"])
-    except Interrupted:
-        results.end(
-            {
-                host: OutcomeUnknown(f"{host}: interrupted; whether a launcher serves there now is unknown")
-                for host in over.hosts
-            }
-        )
-        raise
+        serve_all(over, results.took, replaced=arguments["replace"], end=end)
     finally:
         results.close()
     return results.status
