@@ -146,6 +146,27 @@ def test_a_forward_that_nobody_knows_of_any_more_is_taken_back(network: SshNetwo
     drive(work())
 
 
+def test_whoever_is_killed_while_it_makes_a_master_is_in_nobody_s_way(connect_ssh: ConnectSsh) -> None:
+    """[R7] [R15] Early or late: the next command goes on from there, and then nothing is left but what stays."""
+    network = connect_ssh(Sshd(slow_s=0.3))
+    (host,) = network.ssh_hosts
+    host.serve()
+    client = Client(network, host.name)
+    steps = {
+        "its turn": lambda: list(network.directory.glob("*.turn")),
+        "the master": lambda: list(network.directory.glob("*.control")),
+    }
+    for step, is_there in steps.items():
+        with client.popen("-H", host.name, "list") as process:
+            wait_for(is_there, what=step)
+            process.kill()
+        client.over("list")
+        wait_for(lambda: len(network.masters()) == 1 and not host.bridges(), what=f"the end of all but one, {step}")
+        assert len(list(network.directory.glob("*.sock"))) == 1, step
+        client.launch("connections", "--close")
+        assert list(network.directory.iterdir()) == [], step
+
+
 def test_a_turn_that_is_taken_is_not_swept_away(network: SshNetwork, monkeypatch: pytest.MonkeyPatch) -> None:
     """[R7] Whoever is about to make a master is left alone, and nobody else may make it."""
     first, second = network.ssh_hosts
