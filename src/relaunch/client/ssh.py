@@ -95,18 +95,6 @@ class HostConnection(Connection):
     ) -> None:
         await self.aclose()
 
-    async def reach(self) -> None:
-        """Connect, where that is not so already.
-
-        Raises:
-            Unreachable: The host, or a launcher there, cannot be reached; nothing was asked of it.
-        """
-        await self._channel()
-
-    async def call(self, call: Call) -> Any:
-        """Make one call over the shared connection; its answer as it is on the wire."""
-        return await (await self._channel()).ask(call)
-
     async def settled(self) -> None:
         """Return when it is known what the connection that stays can do, where that is being found out."""
         if self._settling:
