@@ -176,6 +176,14 @@ def test_what_makes_no_sense_is_said_and_nothing_is_written(place: Host, typed: 
     assert not list(place.place.glob("x.*"))
 
 
+def test_other_hosts_named_in_the_environment_are_not_meant(host: Host, file: Path) -> None:
+    """[F8]"""
+    elsewhere = {"LAUNCH_HOSTS": "nowhere.invalid"}
+    host.launch("load", str(file), env=elsewhere)
+    assert host.launch("save", "web/a", env=elsewhere).stdout
+    assert list(host.jobs()) == ["web/a", "web/b"]
+
+
 def test_schema_prints_what_the_documentation_has(place: Host) -> None:
     """[F10]"""
     docs = Path(__file__).resolve().parents[2] / "docs"
