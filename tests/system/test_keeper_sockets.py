@@ -161,6 +161,7 @@ def test_nothing_else_is_inherited(tmp_path: Path) -> None:
     os.close(leaked)
 
 
+@pytest.mark.usefixtures("root")
 def test_sockets_go_with_every_other_wish(launcher: Launcher, directory: Path) -> None:
     """[S31] [S32] [S30] User, limits, priorities and patterns."""
     path = Path("/tmp") / f"rl-{os.getpid()}"  # where anybody may enter

@@ -20,6 +20,7 @@ NOBODY = 65534
 # No entry in any table of users.
 AD_HOC = 54321
 WHO = ("grep", "-E", "^(Uid|Gid|Groups|CapPrm|CapEff)", "/proc/self/status")
+pytestmark = pytest.mark.usefixtures("root")
 
 
 def user(uid: int, gid: int | None = None, *groups: int) -> dict[str, object]:
