@@ -21,6 +21,7 @@ _SELDOM: dict[str, Any] = {
     "calendar_from": 0.0,
     "streak": 0,
     "again_at": (),
+    "paths_seen": "",
 }
 """What most jobs have at its default; the document leaves it out there."""
 _NAMES = {kind: tuple(part.name for part in fields(kind)) for kind in _STATES.values()}

@@ -275,6 +275,7 @@ class Job:
         calendar_from: Wall time after which the next time of its calendar counts.
         streak: Ends in a row of runs that were short, for the growing delay.
         again_at: When it was started again by itself lately, for the restart limit.
+        paths_seen: What the paths that it watches were when its last run began, or it was submitted.
     """
 
     id: str
@@ -293,6 +294,7 @@ class Job:
     calendar_from: float = 0.0
     streak: int = 0
     again_at: tuple[float, ...] = ()
+    paths_seen: str = ""
 
 
 Step = tuple[Job, tuple[Effect, ...]]

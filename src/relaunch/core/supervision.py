@@ -119,8 +119,8 @@ def transition(job: Job, event: Event, now: float, at: float) -> Step:
     match event:
         case Conditions(hold=hold, held=held):
             job = replace(job, hold=hold, held=held)
-        case Triggered(cause="calendar"):
-            job = replace(job, calendar_from=at)
+        case Triggered(cause="calendar") | RestartAsked() if job.spec.start_calendar:
+            job = replace(job, calendar_from=at)  # and so what passed while it was stopped is not made up for
         case Booted():
             job = replace(job, phase=now if job.spec.start_interval_s else 0.0, again_at=(), streak=0)
         case _:

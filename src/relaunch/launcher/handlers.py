@@ -320,4 +320,4 @@ class Handlers:
         return Outcome(label=job.spec.label, job=self._status(job), error=named[0], message=named[1])
 
     def _status(self, job: Job) -> JobStatus:
-        return status_of(job, self._outputs.path_of(job.spec))
+        return status_of(job, self._outputs.path_of(job.spec), self._supervisor.demand.lacking(job))

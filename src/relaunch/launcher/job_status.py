@@ -10,8 +10,14 @@ from relaunch.launcher.alarm import boottime
 from relaunch.model import JobStatus
 
 
-def status_of(job: Job, output: str) -> JobStatus:
-    """What is, under a label; ``output`` is where the job writes to."""
+def status_of(job: Job, output: str, lacking: tuple[str, ...] | None = None) -> JobStatus:
+    """What is, under a label.
+
+    Args:
+        job: The job.
+        output: Where it writes to.
+        lacking: The jobs that it waits for; where it is not known which of them are ready, all that it depends on.
+    """
     state = job.state
     running = isinstance(state, Running | Stopping)
     return JobStatus(
@@ -28,8 +34,12 @@ def status_of(job: Job, output: str) -> JobStatus:
         retry_in_s=round(state.retry_at - boottime(), 3) if isinstance(state, Backoff) else None,
         exit=job.exit,
         output=output,
-        waits_for=job.spec.depends_on if isinstance(state, Waiting) and state.owed is not None else (),
+        waits_for=_owed(job) if lacking is None else lacking,
     )
+
+
+def _owed(job: Job) -> tuple[str, ...]:
+    return job.spec.depends_on if isinstance(job.state, Waiting) and job.state.owed is not None else ()
 
 
 def word_of(job: Job) -> str:

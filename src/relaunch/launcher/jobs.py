@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterable, Iterator
 
 from relaunch.core.document import without_spec
-from relaunch.core.job import Finished, Job, Running, Stopping
+from relaunch.core.job import Finished, Job, Running, Stopping, Waiting
 from relaunch.errors import NoSuchLabel
 from relaunch.labels import is_pattern, select
 
@@ -18,6 +18,11 @@ _dump = json.JSONEncoder(separators=(",", ":")).encode
 def key_of(job: Job) -> str:
     """The keeper's key of a job's current run."""
     return f"{job.id}.{job.run}"
+
+
+def is_idle(job: Job) -> bool:
+    """Whether it waits for what starts it, and not for another job."""
+    return isinstance(job.state, Waiting) and job.state.owed is None
 
 
 class Jobs:

@@ -118,7 +118,9 @@ class Launcher:
             self._subscriptions.committed(events)
 
     def _recover(self, hello: Message, journal: Journal, outputs: Outputs, subscriptions: Subscriptions) -> Supervisor:
-        supervisor = Supervisor(journal, self._link, hello["keeper_pid"], outputs, self._options.socket)
+        supervisor = Supervisor(
+            journal, self._link, hello["keeper_pid"], outputs, self._options.socket, hello.get("listening", ())
+        )
         started = {
             "pid": os.getpid(),
             "version": __version__,

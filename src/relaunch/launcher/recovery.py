@@ -72,6 +72,7 @@ def recover(
         supervisor.apply(job, Booted())
     for job in supervisor.jobs:
         supervisor.demand.refresh(job)
+    supervisor.demand.callers.recovered()
     link.order("forget", keys=[key for key, reports in held.items() if reports[-1]["event"] == "exited"])
     known = {job.id for job in jobs}
     for key, (pid, ticks) in survivors.items():

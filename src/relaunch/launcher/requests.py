@@ -27,8 +27,9 @@ from relaunch.core.job import (
 )
 from relaunch.errors import JournalFailed, LabelInUse, NotReady, Refused, ShuttingDown, StartFailed, Survived
 from relaunch.launcher.alarm import boottime
-from relaunch.launcher.demand import is_idle, is_ready
+from relaunch.launcher.demand import is_ready
 from relaunch.launcher.job_status import word_of
+from relaunch.launcher.jobs import is_idle
 from relaunch.launcher.journal import Journal, NewEvent, Write
 from relaunch.launcher.past_requests import digest
 from relaunch.launcher.supervisor import Supervisor, root_of
@@ -51,6 +52,8 @@ class Requests:
         self._closing = False
         self._ids = secrets.token_hex(6)
         self._numbers = count(1)
+        # Labels of jobs whose sockets are being bound: under which request, and what ends when that is over.
+        self._binding: dict[str, tuple[str | None, asyncio.Future[None]]] = {}
 
     async def submit(self, spec: JobSpec, request: str | None = None, *, replace: bool = False) -> Job:
         """Start a job.
@@ -70,6 +73,9 @@ class Requests:
         """
         if request is None:
             return await self._submit(spec, None, replace=replace)
+        for under_way, over in list(self._binding.values()):
+            if under_way == request:
+                await asyncio.shield(over)
         asked = self._supervisor.jobs.by_request(request)
         past = None if asked else self._supervisor.past.get(request)
         if (asked and asked.spec != spec) or (past and past.spec != digest(spec)):
@@ -80,10 +86,11 @@ class Requests:
             return await self._asked(asked)
         try:
             return await self._submit(spec, request, replace=replace)
-        except LabelInUse as error:
-            kept = self._supervisor.past.keep_error(request, spec, error)
-            self._journal.write(Write([], kept, lambda _: None, refusable=True))
-            await self._journal.settle()
+        except (LabelInUse, StartFailed) as error:
+            if self._supervisor.jobs.by_request(request) is None:
+                kept = self._supervisor.past.keep_error(request, spec, error)
+                self._journal.write(Write([], kept, lambda _: None, refusable=True))
+                await self._journal.settle()
             raise
 
     async def _asked(self, job: Job) -> Job:
@@ -103,16 +110,47 @@ class Requests:
             old, gone = await self.stop(old, _ask(old, "stopped"))
             if not gone:
                 raise self.survived(old)
-            self._check_open()
-            old = self._supervisor.jobs.get(spec.label)
-        if old is not None and not isinstance(old.state, Finished):
-            raise LabelInUse(f"label {spec.label} is in use by a job that has not finished; choose another, or stop it")
+        old = self._vacant(spec.label)
         job_id = f"{self._ids}{next(self._numbers):x}"
+        if spec.sockets:
+            old = await self._bind(job_id, spec, request)
         hold, held = self._supervisor.demand.look(spec)
         job, effects = core.submit(job_id, spec, now=boottime(), at=time.time(), request=request, hold=hold, held=held)
         started = self._supervisor.waiting.until(job.id, lambda now, _: _has_begun(now))
         self._supervisor.begin(job, effects, replaces=old)
         return _started(await started)
+
+    def _vacant(self, label: str) -> Job | None:
+        """The job that had a label, and has finished.
+
+        Raises:
+            LabelInUse, ShuttingDown: As their names say.
+        """
+        self._check_open()
+        old = self._supervisor.jobs.get(label)
+        if (old is not None and not isinstance(old.state, Finished)) or label in self._binding:
+            raise LabelInUse(f"label {label} is in use by a job that has not finished; choose another, or stop it")
+        return old
+
+    async def _bind(self, job_id: str, spec: JobSpec, request: str | None) -> Job | None:
+        """Bind the sockets of a job that is about to be taken; meanwhile nobody else gets its label.
+
+        Returns:
+            The job that had the label.
+        """
+        callers = self._supervisor.demand.callers
+        over = asyncio.get_running_loop().create_future()
+        self._binding[spec.label] = request, over
+        try:
+            await callers.bind(job_id, spec)
+        finally:
+            del self._binding[spec.label]
+            over.set_result(None)
+        try:
+            return self._vacant(spec.label)
+        except Refused:
+            callers.unbind(job_id)
+            raise
 
     async def stop(self, job: Job, ask: Ask) -> tuple[Job, bool]:
         """End a job's whole tree.
@@ -184,7 +222,8 @@ class Requests:
             job = self._now(job)
         if is_ready(job) or is_idle(job):
             return job
-        raise NotReady(f"{job.spec.label} is not ready: {word_of(job)}{_why(job)}")
+        lacking = self._supervisor.demand.lacking(job)
+        raise NotReady(f"{job.spec.label} is not ready: {word_of(job)}{_why(job, lacking)}")
 
     async def unload(self, job: Job, ask: Ask) -> tuple[Job, bool]:
         """End a job's whole tree and forget it.
@@ -273,11 +312,11 @@ def _ask(job: Job, why: Why) -> Ask:
     return Ask(job.spec.stop_signal_number, job.spec.stop_timeout_s or None, why)
 
 
-def _why(job: Job) -> str:
+def _why(job: Job, lacking: tuple[str, ...]) -> str:
     """What is known of why a job is not ready, after the word for its state."""
     end = job.exit
     if isinstance(job.state, Waiting):
-        return f" for {', '.join(job.spec.depends_on)}"
+        return f" for {', '.join(lacking or job.spec.depends_on)}"
     if isinstance(job.state, Running | Starting) or end is None:
         return ""
     told = end.message or (f"signal {end.signal}" if end.signal else f"exit code {end.code}")

@@ -7,6 +7,7 @@ Decides nothing: each event goes through ``transition``, and what that asks for 
 import asyncio
 import os
 import time
+from collections.abc import Iterable
 from typing import Any
 
 from relaunch.core import supervision as core
@@ -52,9 +53,18 @@ class Supervisor:
         keeper_pid: Its process, which adopts orphans.
         outputs: Where jobs write to.
         socket_path: Told to each job as LAUNCH_JOB_SOCKET.
+        listening: What the keeper listens on already, by jobs' ids.
     """
 
-    def __init__(self, journal: Journal, link: KeeperLink, keeper_pid: int, outputs: Outputs, socket_path: str) -> None:
+    def __init__(
+        self,
+        journal: Journal,
+        link: KeeperLink,
+        keeper_pid: int,
+        outputs: Outputs,
+        socket_path: str,
+        listening: Iterable[str] = (),
+    ) -> None:
         self.jobs = Jobs()
         self.waiting = Waiting()
         self.past = PastRequests(journal.documents)
@@ -64,7 +74,7 @@ class Supervisor:
         self._link = link
         self._outputs = outputs
         self._socket_path = socket_path
-        self.demand = Demand(self.jobs, self.apply)
+        self.demand = Demand(self.jobs, self.apply, self.order_spawn, link, listening)
         self._ordered: set[str] = set()
         self._alarm = Alarm(self._due)
 
@@ -84,6 +94,8 @@ class Supervisor:
         """Apply what the keeper reports."""
         self.trees.look_afresh()
         for report in reports:
+            if self.demand.callers.reported(report):
+                continue
             job = self.jobs.by_key(report.get("key", ""))
             if job is None:
                 if report["event"] == "exited":
@@ -131,7 +143,9 @@ class Supervisor:
         self._perform(job, (SignalTree(core.signal_due(job)),))
 
     def order_spawn(self, job: Job) -> None:
-        """Have the keeper start the job's current run."""
+        """Have the keeper start the job's current run, once it listens where the job wants it to."""
+        if job.spec.sockets and not self.demand.callers.is_bound(job):
+            return
         spec, key = job.spec, key_of(job)
         own = {
             "LAUNCH_JOB_ID": job.id,
@@ -183,6 +197,8 @@ class Supervisor:
         forget: str | None = None,
     ) -> None:
         """Put the job and its records in the journal, then perform the effects."""
+        if job.spec.watch_paths:
+            job = self.demand.marked(job)
         records = [effect for effect in effects if isinstance(effect, Record)]
         kinds = frozenset(record.kind for record in records)
         performed = False
@@ -311,7 +327,7 @@ class Supervisor:
     def _due(self, at: float, job_id: str) -> None:
         job = self.jobs.by_id(job_id)
         if job is not None and core.deadline(job) == at:
-            self.apply(job, Tick())
+            self.apply(self.demand.refresh(job), Tick())
 
 
 def start_failure(report: Message) -> Exit:
