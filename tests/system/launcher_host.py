@@ -22,7 +22,7 @@ LAUNCH = Path(sys.executable).with_name("launch")
 DEADLINE_S = 20.0
 COMMAND_S = 30.0
 _LOOK_S = 0.005
-_ACTIVE = {"starting", "running", "stopping", "ending", "backoff"}
+_ACTIVE = {"starting", "running", "ready", "stopping", "ending", "backoff", "waiting"}
 
 Value = TypeVar("Value")
 

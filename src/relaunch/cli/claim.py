@@ -1,11 +1,12 @@
-"""Becoming the one launcher of a user on a host: the lock in the state directory, and the listening socket.
+"""Becoming the one launcher of a user on a host: the lock in the state directory, and the sockets.
 
-Knows who is first, and what is left over from one that died. Refuses to know what is started then. Both descriptors are
+Knows who is first, and what is left over from one that died. Refuses to know what is started then. The descriptors are
 handed on to the keeper and to each launcher in turn, so that callers wait in the backlog while a launcher is replaced.
 """
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import socket
@@ -17,6 +18,7 @@ from relaunch.errors import AlreadyServing, BadPlace, ServeFailed
 from relaunch.places import make_private, runtime_directory, socket_path, state_directory
 
 LOCK_NAME = "lock"
+NOTIFY_NAME = "notify.sock"
 BACKLOG = 1024
 SYSTEMD_FIRST_FD = 3
 # How long one that ends may still have the lock: a launcher whose keeper was killed, a keeper after its launcher.
@@ -142,6 +144,41 @@ def listen(path: str) -> tuple[int, str, str]:
         os.umask(umask)
     sock.listen(BACKLOG)
     return sock.detach(), path, "serve"
+
+
+def hear_jobs(path: str) -> int:
+    """A socket on which jobs say that they are ready, see sd_notify(3).
+
+    The caller holds the lock. For a user it is beside the launcher's own, where nobody else can reach it. Root's jobs
+    may be other users, who cannot either, so that root's has a name without a file; where that is taken, it is like a
+    user's.
+
+    Args:
+        path: The launcher's own socket.
+
+    Returns:
+        Its descriptor.
+
+    Raises:
+        BadPlace: It cannot be made.
+    """
+    place = os.path.join(os.path.dirname(path), NOTIFY_NAME)
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
+    if os.geteuid() == 0:
+        with contextlib.suppress(OSError):
+            sock.bind(f"\0{place}")
+            return sock.detach()
+    umask = os.umask(0o177)
+    try:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(place)
+        sock.bind(place)
+    except OSError as error:
+        raise BadPlace(f"socket {place} cannot be made: {error.strerror}") from None
+    finally:
+        os.umask(umask)
+    return sock.detach()
 
 
 def _passed_by_systemd() -> tuple[int, str, str] | None:

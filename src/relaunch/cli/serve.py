@@ -12,7 +12,7 @@ import os
 import sys
 import time
 
-from relaunch.cli.claim import listen, own_lock, prepare_places, take_lock
+from relaunch.cli.claim import hear_jobs, listen, own_lock, prepare_places, take_lock
 from relaunch.cli.output import say, write
 from relaunch.client.calls import get_status, replace
 from relaunch.client.quick import Client, encode
@@ -49,11 +49,11 @@ def run(arguments: Arguments) -> int:
     path, state = prepare_places()
     lock = take_lock(state, path)
     listener, path, started_by = listen(path)
-    launcher = ["--listen-fd", str(listener), "--lock-fd", str(lock), "--socket", path, "--state", state]
-    launcher += ["--started-by", started_by]
+    passed = {"--listen-fd": listener, "--lock-fd": lock, "--notify-fd": hear_jobs(path)}
+    launcher = ["--socket", path, "--state", state, "--started-by", started_by]
     if not arguments["background"]:
-        _become_keeper(lock, listener, None, launcher)
-    return _serve_in_background(state, path, lock, listener, launcher, as_json=arguments["json"])
+        _become_keeper(passed, None, launcher)
+    return _serve_in_background(state, path, passed, launcher, as_json=arguments["json"])
 
 
 def run_over(over: Over, arguments: Arguments) -> int:
@@ -97,15 +97,15 @@ def _fill_standard_streams() -> None:
     os.close(fd)
 
 
-def _become_keeper(lock: int, listener: int, ready: int | None, launcher: list[str]) -> NoReturn:
+def _become_keeper(passed: dict[str, int], ready: int | None, launcher: list[str]) -> NoReturn:
     """Replace this program by the keeper's, in the same process.
 
     The keeper runs isolated and without site-packages (-I -S): it needs neither, and is the smaller for it. The
     launcher finds the package as this program did, save that the current directory is not searched (-P).
 
     Args:
-        lock: For every launcher that the keeper starts; says from now on that it is this process's.
-        listener: Likewise for every launcher.
+        passed: Descriptors for every launcher that the keeper starts, by the option that names each; the lock says from
+            now on that it is this process's.
         ready: For the first one.
         launcher: The launcher's arguments.
     """
@@ -116,10 +116,11 @@ def _become_keeper(lock: int, listener: int, ready: int | None, launcher: list[s
 
     keeper = os.path.join(os.path.abspath(relaunch.__path__[0]), "keeper", "__main__.py")
     argv = [sys.executable, "-I", "-S", keeper]
-    own_lock(lock)
-    for fd in (listener, lock):
+    own_lock(passed["--lock-fd"])
+    for option, fd in passed.items():
         os.set_inheritable(fd, True)
         argv += ["--pass-fd", str(fd)]
+        launcher = [*launcher, option, str(fd)]
     if ready is not None:
         os.set_inheritable(ready, True)
         argv += ["--ready-fd", str(ready)]
@@ -130,7 +131,7 @@ def _become_keeper(lock: int, listener: int, ready: int | None, launcher: list[s
         raise ServeFailed(f"{sys.executable} cannot be executed: {error.strerror}") from None
 
 
-def _serve_in_background(state: str, path: str, lock: int, listener: int, launcher: list[str], *, as_json: bool) -> int:
+def _serve_in_background(state: str, path: str, passed: dict[str, int], launcher: list[str], *, as_json: bool) -> int:
     log = os.path.join(state, LOG_NAME)
     log_fd, log_begins = _open_log(log)
     heard, ready = os.pipe()
@@ -139,12 +140,12 @@ def _serve_in_background(state: str, path: str, lock: int, listener: int, launch
         _detach(log_fd)
         os.chdir("/")
         try:
-            _become_keeper(lock, listener, ready, launcher)
+            _become_keeper(passed, ready, launcher)
         except RelaunchError as error:
             os.write(ready, b"%s %s\n" % (FAILURE_PREFIX, error.message.encode("utf-8", "backslashreplace")))
         finally:
             os._exit(1)
-    for fd in (ready, log_fd, lock, listener):
+    for fd in (ready, log_fd, *passed.values()):
         os.close(fd)
     answer = _hear(heard)
     if answer == READY:

@@ -96,6 +96,7 @@ class Launcher:
         server = self._serve(hello, journal, outputs, supervisor, subscriptions)
         status = await self._over
         server.stop_accepting()
+        supervisor.readiness.close(finally_=status == 0)
         self._feed.close()
         if status == 0:
             await subscriptions.finish()
@@ -118,8 +119,15 @@ class Launcher:
             self._subscriptions.committed(events)
 
     def _recover(self, hello: Message, journal: Journal, outputs: Outputs, subscriptions: Subscriptions) -> Supervisor:
+        options = self._options
         supervisor = Supervisor(
-            journal, self._link, hello["keeper_pid"], outputs, self._options.socket, hello.get("listening", ())
+            journal,
+            self._link,
+            hello["keeper_pid"],
+            outputs,
+            options.socket,
+            options.notify_fd,
+            hello.get("listening", ()),
         )
         started = {
             "pid": os.getpid(),
@@ -148,6 +156,7 @@ class Launcher:
             same_boot=same_boot,
             socket_path=self._options.socket,
         )
+        supervisor.readiness.sweep()
         self._supervisor = supervisor
         self._reported(self._early)
         return supervisor
@@ -291,7 +300,8 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser("relaunch.launcher", allow_abbrev=False)
     for name in ("--keeper-fd", "--listen-fd", "--lock-fd"):
         parser.add_argument(name, type=int, required=True)
-    parser.add_argument("--ready-fd", type=int)
+    for name in ("--ready-fd", "--notify-fd"):
+        parser.add_argument(name, type=int)
     parser.add_argument("--socket", required=True)
     parser.add_argument("--state", required=True)
     parser.add_argument("--started-by", choices=("serve", "systemd"), default="serve")
@@ -302,8 +312,9 @@ def main(argv: Sequence[str]) -> int:
     """Run a launcher to its end; gives the exit status."""
     options = parse(argv)
     logging.basicConfig(handlers=[Log()], format="%(asctime)s %(levelname)s %(message)s", level=logging.INFO)
-    for fd in (options.keeper_fd, options.listen_fd, options.lock_fd):
-        os.set_inheritable(fd, False)
+    for fd in (options.keeper_fd, options.listen_fd, options.lock_fd, options.notify_fd):
+        if fd is not None:
+            os.set_inheritable(fd, False)
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     try:

@@ -157,7 +157,7 @@ class Outputs:
             OSError: There is no such file, or it cannot be read.
         """
         path = self.path_of(spec)
-        file = await self._loop.run_in_executor(None, _open_regular, path)
+        file = await self._loop.run_in_executor(None, open_regular, path)
         grown = self._follow(path) if follow else None
         try:
             offset, cut = await self._loop.run_in_executor(None, self._start, path, file, lines)
@@ -177,6 +177,18 @@ class Outputs:
             os.close(file)
             if grown is not None:
                 self._unfollow(path, grown)
+
+    def cut_bytes(self, path: str) -> int:
+        """By how many bytes every byte of a file has moved towards its front since this launcher began."""
+        return self._cut.get(path, 0)
+
+    async def piece(self, path: str, file: int, offset: int, cut: int) -> tuple[bytes, int, int]:
+        """What stands in a file from an offset on, as that was when so many bytes had been cut.
+
+        Returns:
+            The data, empty at the end; the offset after it, and how many bytes had been cut when that was so.
+        """
+        return await self._loop.run_in_executor(None, self._piece, path, file, offset, cut)
 
     def _start(self, path: str, file: int, lines: int | None) -> tuple[int, int]:
         with self._cutting:
@@ -210,7 +222,12 @@ class Outputs:
                 self._changes.unwatch(self._watches.pop(path))
 
 
-def _open_regular(path: str) -> int:
+def open_regular(path: str) -> int:
+    """Open a regular file for reading, without waiting for anybody.
+
+    Raises:
+        OSError: It cannot be opened, or is something else.
+    """
     file = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     if not stat.S_ISREG(os.fstat(file).st_mode):
         os.close(file)

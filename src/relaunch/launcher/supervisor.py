@@ -39,7 +39,9 @@ from relaunch.launcher.journal import Journal, NewEvent, Write
 from relaunch.launcher.keeper_link import KeeperLink
 from relaunch.launcher.output import Outputs
 from relaunch.launcher.past_requests import PastRequests
+from relaunch.launcher.readiness import Readiness
 from relaunch.launcher.trees import Process, Root, Trees, read_stat, send_signal
+from relaunch.launcher.trials import Trials
 from relaunch.launcher.waiting import Waiting
 from relaunch.model import Exit
 
@@ -53,6 +55,7 @@ class Supervisor:
         keeper_pid: Its process, which adopts orphans.
         outputs: Where jobs write to.
         socket_path: Told to each job as LAUNCH_JOB_SOCKET.
+        notify_fd: The socket on which jobs say that they are ready; None where there is none.
         listening: What the keeper listens on already, by jobs' ids.
     """
 
@@ -63,6 +66,7 @@ class Supervisor:
         keeper_pid: int,
         outputs: Outputs,
         socket_path: str,
+        notify_fd: int | None = None,
         listening: Iterable[str] = (),
     ) -> None:
         self.jobs = Jobs()
@@ -75,6 +79,16 @@ class Supervisor:
         self._outputs = outputs
         self._socket_path = socket_path
         self.demand = Demand(self.jobs, self.apply, self.order_spawn, link, listening)
+        self.readiness = Readiness(
+            self.jobs,
+            self.apply,
+            Trials(link, self.trees, socket_path),
+            outputs,
+            journal.documents,
+            lambda documents: journal.write(Write([], documents, lambda _: None)),
+            keeper_pid,
+            notify_fd,
+        )
         self._ordered: set[str] = set()
         self._alarm = Alarm(self._due)
 
@@ -94,7 +108,7 @@ class Supervisor:
         """Apply what the keeper reports."""
         self.trees.look_afresh()
         for report in reports:
-            if self.demand.callers.reported(report):
+            if self.readiness.trials.reported(report) or self.demand.callers.reported(report):
                 continue
             job = self.jobs.by_key(report.get("key", ""))
             if job is None:
@@ -152,6 +166,7 @@ class Supervisor:
             "LAUNCH_JOB_RUN": str(job.run),
             "LAUNCH_JOB_LABEL": spec.label,
             "LAUNCH_JOB_SOCKET": self._socket_path,
+            **self.readiness.environment(spec),
         }
 
         def refused(line: str) -> None:
@@ -227,6 +242,7 @@ class Supervisor:
         self.jobs.put(job)
         self._note(job)
         documents[job.id] = self.jobs.document(job)
+        documents |= self.readiness.documents(job)
         events = [self._event(before or job, job, record) for record in records]
         self._journal.write(Write(events, documents, done, refusable, stalled))
         if isinstance(job.state, Finished):
@@ -239,7 +255,7 @@ class Supervisor:
 
     def _parted(self, job: Job) -> dict[str, str | None]:
         """The documents that part with a job: its own goes, and stays for those who ask for it under a request's id."""
-        gone: dict[str, str | None] = {job.id: None}
+        gone: dict[str, str | None] = {job.id: None, **self.readiness.parted(job)}
         return gone if job.request is None else gone | self.past.keep_job(job, self.jobs.document(job))
 
     def _event(self, before: Job, after: Job, record: Record) -> NewEvent:
@@ -316,10 +332,11 @@ class Supervisor:
         return job.adopted if stat is None else stat[0] != self._keeper_pid
 
     def _note(self, job: Job) -> None:
-        """Keep the bounds of output and the timer in step with a job."""
+        """Keep in step with a job what is kept, timed and watched for it."""
         if isinstance(job.state, Running | Stopping):
             self._outputs.bound(job.spec)
         self.demand.changed(job)
+        self.readiness.changed(job)
         at = core.deadline(job)
         if at is not None:
             self._alarm.set(at, job.id)

@@ -39,11 +39,15 @@ class Process(NamedTuple):
 
 
 class Root(NamedTuple):
-    """What is known of a job's tree: its id, its first process where that is alive, whether it was adopted."""
+    """What is known of a job's tree: its id, its first process where that is alive, whether it was adopted.
+
+    What else is started for a job has another ``variable`` in its environment, with an id of its own.
+    """
 
     job_id: str
     first: Process | None
     adopted: bool
+    variable: bytes = ID_VARIABLE
 
 
 def read_stat(pid: int) -> tuple[int, int] | None:
@@ -207,7 +211,7 @@ class Trees:
         more by which to know it, and yet its files and sockets.
         """
         candidates = all_pids() if root.adopted else self.orphans()
-        mark = ID_VARIABLE + os.fsencode(root.job_id)
+        mark = root.variable + os.fsencode(root.job_id)
         heads = [pid for pid in candidates if _carries(pid, mark)]
         todo = [root.first.pid, *heads] if root.first else heads
         found: dict[int, Process] = {}
@@ -261,6 +265,17 @@ class Trees:
         for fd in self._watched.pop(job_id, ()):
             asyncio.get_running_loop().remove_reader(fd)
             os.close(fd)
+
+
+def carriers(variable: bytes, ending: bytes) -> list[Process]:
+    """The processes of this host that have a variable in their environment whose value ends so."""
+    found = []
+    for pid in all_pids():
+        marked = any(entry.startswith(variable) and entry.endswith(ending) for entry in _environ(pid))
+        stat = read_stat(pid) if marked else None
+        if stat is not None:
+            found.append(Process(pid, stat[1]))
+    return found
 
 
 def _carries(pid: int, mark: bytes) -> bool:
