@@ -12,7 +12,10 @@ from relaunch.errors import BadCall, BadSpec
 from relaunch.fields import Wire, duration_s
 from relaunch.labels import compile_pattern
 
-DEFAULT_KINDS = ("job.exited", "job.start-failed", "launcher.started", "launcher.restarted", "launcher.lost", "host.*")
+DEFAULT_KINDS = tuple(
+    "job.exited job.start-failed job.failed job.not-ready "
+    "launcher.started launcher.restarted launcher.lost host.*".split()
+)
 ALL_KINDS = "all"
 LEASE_S = 86_400.0
 BEAT_S = 0.6

@@ -15,6 +15,9 @@ WIRE: dict[str, Any] = {"id": "0" * 32, "address": "10.0.0.1:9000", "fingerprint
     [
         ("job.exited", "o1", True),
         ("job.start-failed", "o1", True),
+        ("job.failed", "o1", True),
+        ("job.not-ready", "o1", True),
+        ("job.ready", "o1", False),
         ("job.started", "o1", False),
         ("launcher.started", None, True),
         ("launcher.restarted", None, True),

@@ -62,6 +62,10 @@ def event_of(kind: str, label: str | None = None, host: str = "a", **data: Any) 
     )
 
 
+def waits(*labels: str) -> dict[str, Any]:
+    return {"for": list(labels)}
+
+
 def words(*events: relaunch.Event) -> list[str]:
     lines = Lines()
     shown = "".join(map(lines.take, events)) + lines.rest()
@@ -78,6 +82,17 @@ def words(*events: relaunch.Event) -> list[str]:
         ),
         (event_of("job.exited", "p", reason="unknown", restart_in_s=0.0), "a  p ended, nobody knows how, starts again"),
         (event_of("job.start-failed", "p", message="program x: no"), "a  p could not be started, program x: no"),
+        (
+            event_of("job.failed", "p", restarts=3, within_s=60.0),
+            "a  p has failed, started again 3 times within 1m0s, not started any more",
+        ),
+        (event_of("job.starting", "p", cause="calendar"), "a  p is started, at a time of its calendar"),
+        (event_of("job.starting", "p", cause="whim"), "a  p is started, whim"),
+        (event_of("job.waiting", "p", **waits()), "a  p waits for what starts it"),
+        (event_of("job.waiting", "p", **waits("db", "disk")), "a  p waits for db disk"),
+        (event_of("job.ready", "p", pid=7, after_s=0.34), "a  p is ready, after 0.3 s, pid 7"),
+        (event_of("job.not-ready", "p", pid=7, after_s=5.0), "a  p is still not ready, after 5.0 s, pid 7"),
+        (event_of("job.unloaded", "p"), "a  p was unloaded"),
         (event_of("job.stopping", "p", pid=7, why="stopped"), "a  p job.stopping, pid 7, stopped"),
         (event_of("launcher.restarted", pid=7, died=9), "a  launcher died and was started again, pid 7"),
         (event_of("launcher.restarted", pid=7, died=None), "a  launcher was replaced, pid 7"),

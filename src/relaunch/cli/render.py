@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     Wire = dict[str, Any]
 
 _PLAIN = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789%+,-./:=@_")
-_COLOURS = {"running": "32", "failed": "31", "backoff": "33", "stopping": "33", "ending": "33"}
+_COLOURS = {"running": "32", "ready": "32", "failed": "31", "backoff": "33", "stopping": "33", "ending": "33"}
 _JOB_HEAD = ("LABEL", "STATE", "PID", "UPTIME", "RESTARTS", "LAST EXIT", "PROGRAM")
 _STATE_COLUMN = 1
 _SUBSCRIPTION_HEAD = ("ID", "NAME", "ADDRESS", "TRANSPORT", "STATE", "BEHIND", "FILTER", "LAST ERROR")
@@ -83,7 +83,13 @@ def state(job: Wire) -> str:
     if job.get("pid"):
         return f"{job['state']}, pid {job['pid']}"
     if job["state"] == "failed":
-        return f"failed: {(job.get('exit') or {}).get('message') or 'it could not be started'}"
+        ended = job.get("exit") or {}
+        if ended.get("reason") not in (None, "start-failed"):
+            return f"failed, {end(ended)}, and was started again too often"
+        return f"failed: {ended.get('message') or 'it could not be started'}"
+    if job["state"] == "waiting":
+        last = f", last {end(job['exit'])}" if job.get("exit") else ""
+        return f"waiting for {' '.join(job.get('waits_for') or ()) or 'what starts it'}{last}"
     return f"{job['state']}, {end(job['exit'])}" if job.get("exit") else str(job["state"])
 
 

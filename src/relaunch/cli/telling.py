@@ -27,6 +27,22 @@ _ENDS = {
     "unknown": "ended, nobody knows how",
 }
 
+_CAUSES = {
+    "submit": "as submitted",
+    "restart": "as somebody asked",
+    "boot": "as the host has booted",
+    "interval": "as its interval has passed",
+    "calendar": "at a time of its calendar",
+    "path": "as a path has changed",
+    "socket": "as somebody calls",
+    "condition": "as a condition holds",
+    "keep-alive": "as it is kept alive",
+    "successful-exit": "as it ended well",
+    "unsuccessful-exit": "as it ended badly",
+    "crash": "as it crashed",
+    "no-crash": "as it did not crash",
+}
+
 
 def local_time(when: str) -> str:
     """The time on the clock of the one who reads; as it came where it cannot be read."""
@@ -43,11 +59,15 @@ def details(data: Wire) -> str:
     words = []
     if data.get("pid"):
         words.append(f"pid {data['pid']}")
-    forms = {"reason": "{}", "code": "code {}", "signal": "signal {}", "message": "{}", "why": "{}"}
+    forms = {"reason": "{}", "code": "code {}", "signal": "signal {}", "message": "{}", "why": "{}", "cause": "{}"}
     for name, form in forms.items():
         if data.get(name) is not None:
             words.append(form.format(data[name]))
-    words += _restart(data)
+    if data.get("for"):
+        words.append(f"for {' '.join(data['for'])}")
+    if data.get("after_s") is not None:
+        words.append(f"after {data['after_s']:.1f} s")
+    words += _given_up(data) + _restart(data)
     if data.get("argv") and not data.keys() & {"reason", "why"}:
         words.append(command_line(data["argv"]))
     return ", ".join(words)
@@ -136,6 +156,32 @@ def _restart(data: Any) -> list[str]:
     return [f"starts again in {length(data['restart_in_s'])}" if data["restart_in_s"] else "starts again"]
 
 
+def _given_up(data: Any) -> list[str]:
+    if data.get("within_s") is None:
+        return []
+    return [f"started again {data['restarts']} times within {length(data['within_s'])}"]
+
+
+def _failed(label: str, data: Any) -> list[str]:
+    return [f"{label} has failed", *_given_up(data), "not started any more"]
+
+
+def _starting(label: str, data: Any) -> list[str]:
+    return [f"{label} is started", *([_CAUSES.get(data["cause"], str(data["cause"]))] if data.get("cause") else [])]
+
+
+def _waiting(label: str, data: Any) -> list[str]:
+    return [f"{label} waits for {' '.join(data.get('for') or ()) or 'what starts it'}"]
+
+
+def _ready(words: str) -> Callable[[str, Any], list[str]]:
+    def told(label: str, data: Any) -> list[str]:
+        after = [f"after {data['after_s']:.1f} s"] if data.get("after_s") is not None else []
+        return [f"{label} {words}", *after, *([f"pid {data['pid']}"] if data.get("pid") else [])]
+
+    return told
+
+
 def _exited(label: str, data: Any) -> list[str]:
     words = [f"{label} {_ENDS.get(data.get('reason'), 'ended')}"]
     if data.get("signal"):
@@ -196,6 +242,12 @@ _HOST_WORDS = {
 _WORDS: dict[str, Callable[[str, Any], list[str]]] = {
     "job.exited": _exited,
     "job.start-failed": _start_failed,
+    "job.failed": _failed,
+    "job.starting": _starting,
+    "job.waiting": _waiting,
+    "job.ready": _ready("is ready"),
+    "job.not-ready": _ready("is still not ready"),
+    "job.unloaded": lambda label, _data: [f"{label} was unloaded"],
     "launcher.started": _launcher("launcher started"),
     "launcher.restarted": _restarted,
     "launcher.stopped": _launcher("launcher is ending"),

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from relaunch.transport.stream import Kind
 
 KINDS = tuple(
-    "job.submitted job.starting job.started job.stopping job.exited job.start-failed job.cancelled job.survived "
+    "job.submitted job.waiting job.starting job.started job.ready job.not-ready job.stopping job.exited "
+    "job.start-failed job.failed job.cancelled job.survived job.unloaded job.taken-in "
     "launcher.started launcher.restarted launcher.stopped launcher.lost journal.reset "
     "subscription.begun subscription.ended subscription.expired "
     "host.suspect host.lost host.back host.withdrawn host.rebooted "
@@ -68,7 +69,8 @@ def subscribe(  # noqa: PLR0913 - each has a name, and most are left out
         patterns: Labels or globs over them; without any, every label. What happens to launchers and hosts is told all
             the same.
         kinds: Such as ``job.exited``, globs over them such as ``host.*``, or ``all``; by default failures: how jobs
-            end, starts that fail, launchers that start, and what is believed of hosts.
+            end, starts that fail, jobs that are given up or not ready in time, launchers that start, and what is
+            believed of hosts.
         name: With a name it lasts: the next subscriber of that name goes on where this one ended, and is handed once
             more, marked ``redelivered``, what this one had in hand when it died.
         since: Begin after this sequence of the journal; by default, now. A name that is known already goes on where it

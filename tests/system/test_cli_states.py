@@ -1,0 +1,28 @@
+"""How jobs that wait, are ready or were given up look to people."""
+
+import json
+
+from tests.system.evidence import jobs
+from tests.system.launcher_host import Host, wait_for
+from tests.system.peer import Peer
+
+
+def test_status_says_what_a_job_waits_for_and_why_it_has_failed(host: Host) -> None:
+    """[W13] [S34] [S35] In one sentence; `list` has the word."""
+    limit = {"count": 0, "within_s": 60.0}
+    with Peer(host.socket) as peer:
+        peer.submit("clock", "true", start_interval_s=3600.0, run_at_load=True)
+        peer.submit("web", depends_on=["db", "clock"])
+        peer.submit("flaps", "sh", "-c", "exit 3", keep_alive=True, restart_limit=limit)
+    wait_for(lambda: jobs(host)["clock"]["state"] == "waiting", what="its run has ended")
+    wait_for(lambda: jobs(host)["flaps"]["state"] == "failed", what="it is given up")
+    said = {label: host.launch("status", label).stdout for label in ("clock", "web", "flaps")}
+    assert "waiting for what starts it, last code 0\n" in said["clock"]
+    assert "waiting for db clock\n" in said["web"]
+    assert "failed, code 3, and was started again too often\n" in said["flaps"]
+    words = {line.split()[0]: line.split()[1] for line in host.launch("list").stdout.splitlines()[1:]}
+    assert words == {"clock": "waiting", "web": "waiting", "flaps": "failed"}
+    assert json.loads(host.launch("list", "--json", "web").stdout)[0]["waits_for"] == ["db", "clock"]
+    shown = host.launch("events").stdout
+    assert "job.failed  flaps  started again 0 times within 1m0s" in shown
+    assert "for db clock" in shown
