@@ -42,12 +42,12 @@ def at(text: str) -> datetime:
     ],
 )
 def test_the_next_time(after: str, entry: dict[str, int], expected: str) -> None:
-    """[S29] What is left out is any; a weekday beside a day is another way to say when."""
+    """[S40] What is left out is any; a weekday beside a day is another way to say when."""
     assert next_time([CalendarEntry(**entry)], at(after)) == at(expected)
 
 
 def test_the_soonest_of_several() -> None:
-    """[S29] Any entry will do, and none is no time at all."""
+    """[S40] Any entry will do, and none is no time at all."""
     entries = [CalendarEntry(hour=7, minute=0), CalendarEntry(hour=5, minute=30), CalendarEntry(day=30, month=2)]
     assert next_time(entries, at("2026-03-10 00:00")) == at("2026-03-10 05:30")
     assert next_time(entries, at("2026-03-10 06:00")) == at("2026-03-10 07:00")
@@ -56,7 +56,7 @@ def test_the_soonest_of_several() -> None:
 
 @pytest.mark.parametrize(("day", "month"), [(30, 2), (31, 2), (31, 4), (31, 6), (31, 9), (31, 11)])
 def test_a_date_that_never_comes(day: int, month: int) -> None:
-    """[S29] The search for it ends."""
+    """[S40] The search for it ends."""
     assert next_time([CalendarEntry(day=day, month=month)], at("2026-03-10 00:00")) is None
 
 
@@ -70,7 +70,7 @@ def test_a_date_that_never_comes(day: int, month: int) -> None:
     ],
 )
 def test_the_end_of_time(after: str, entry: dict[str, int], expected: str | None) -> None:
-    """[S29] A clock may be set to anything."""
+    """[S40] A clock may be set to anything."""
     assert next_time([CalendarEntry(**entry)], at(after)) == (at(expected) if expected else None)
 
 
@@ -103,7 +103,7 @@ moments = st.builds(
 @repeatable
 @given(st.lists(entries, min_size=1, max_size=3), moments)
 def test_it_is_the_first_minute_that_any_entry_names(chosen: list[CalendarEntry], after: datetime) -> None:
-    """[S29] As looking at every minute of some days would find it."""
+    """[S40] As looking at every minute of some days would find it."""
     first = after.replace(second=0) + MINUTE
     minutes = (first + number * MINUTE for number in range(SPAN_DAYS * 1440))
     expected = next((minute for minute in minutes if any(names(entry, minute) for entry in chosen)), None)

@@ -3,10 +3,11 @@
 from collections.abc import Callable
 
 import pytest
-from tests.core.life import KILL, START_FAILED, TERM, Life, backoff, ending, exited, finished, running, stopping
+from tests.core.life import KILL, START_FAILED, TERM, WALL, Life, backoff, ending, exited, finished, running, stopping
 
 from relaunch.core import supervision as core
-from relaunch.core.job import Backoff, Record, Running, Spawn, Spawned, Starting
+from relaunch.core.job import Backoff, Record, Running, Spawn, Spawned, Starting, Triggered
+from relaunch.policy import CalendarEntry
 
 
 def test_a_submit_is_recorded_before_it_is_ordered() -> None:
@@ -370,3 +371,14 @@ def test_a_late_report_of_an_end_changes_nothing() -> None:
         before = life.job
         assert life.apply(exited(3)).job is before
         assert life.effects == ()
+
+
+def test_a_restart_begins_the_calendar_anew() -> None:
+    """[S29] What passed while the job was stopped is not made up for; that of one without a calendar stays nothing."""
+    life = Life(start_calendar=(CalendarEntry(hour=3),), run_at_load=True).spawned()
+    assert life.job.calendar_from == WALL
+    assert life.apply(Triggered("calendar"), after=10).job.calendar_from == WALL + 10
+    life.stop().exited(0, after=5)
+    assert life.word == "finished"
+    assert life.restart().job.calendar_from == WALL + 15
+    assert running().stop().exited(0).restart().job.calendar_from == 0.0

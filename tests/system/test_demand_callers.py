@@ -99,7 +99,7 @@ def test_the_sockets_of_a_job_that_runs_are_there_for_it(host: Host) -> None:
 
 @pytest.mark.parametrize("run_at_load", [False, True])
 def test_what_cannot_be_bound_refuses_the_submit(host: Host, run_at_load: bool) -> None:
-    """[S31] [S3] [S26] With a line that names it; nothing stays bound, and the label is free."""
+    """[S42] [S3] [S26] With a line that names it; nothing stays bound, and the label is free."""
     path, taken = host.place / "web.sock", host.place / "taken"
     taken.write_text("x")
     bad = spec_of(
@@ -129,7 +129,7 @@ def test_one_request_binds_once(host: Host) -> None:
 
 
 def test_a_stop_closes_and_a_restart_binds_again(host: Host) -> None:
-    """[S31] [S5] A caller of a job that nothing will start is refused, and is not kept waiting."""
+    """[S42] [S5] A caller of a job that nothing will start is refused, and is not kept waiting."""
     path = host.place / "web.sock"
     submit(host, path)
     assert path.exists()
@@ -147,7 +147,7 @@ def test_a_stop_closes_and_a_restart_binds_again(host: Host) -> None:
 
 
 def test_unload_and_replacement_close_too(host: Host) -> None:
-    """[S38] [S31] The one that takes the label may have the same address."""
+    """[S38] [S42] The one that takes the label may have the same address."""
     path, other = host.place / "web.sock", host.place / "other.sock"
     submit(host, path)
     with Peer(host.socket) as peer:
@@ -164,7 +164,7 @@ def test_unload_and_replacement_close_too(host: Host) -> None:
 
 
 def test_the_next_keeper_binds_again(host: Host) -> None:
-    """[S31] [S22] For what waits; what still runs has its own, and gets new ones with its next run."""
+    """[S42] [S22] For what waits; what still runs has its own, and gets new ones with its next run."""
     path, kept = host.place / "web.sock", host.place / "kept.sock"
     submit(host, path)
     running = submit(host, kept, "sleep", "300", label="b", keep_alive=True)
@@ -181,7 +181,7 @@ def test_the_next_keeper_binds_again(host: Host) -> None:
 
 
 def test_what_cannot_be_bound_any_more_is_told_and_tried_again(host: Host) -> None:
-    """[S31] [S23] As a start that failed, at each of its throttles, until it can."""
+    """[S42] [S23] As a start that failed, at each of its throttles, until it can."""
     path = host.place / "web.sock"
     submit(host, path)
     kill(host.keeper_pid)

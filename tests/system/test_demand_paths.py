@@ -63,7 +63,7 @@ CHANGES: dict[str, Callable[[Path], object]] = {
 
 @pytest.mark.parametrize("how", CHANGES)
 def test_a_change_of_a_file_starts_the_job(host: Host, how: str) -> None:
-    """[S29] Whatever becomes of it; what is beside it is nobody's business."""
+    """[S41] [S29] Whatever becomes of it; what is beside it is nobody's business."""
     path = host.place / "some" / "file"
     path.parent.mkdir()
     path.write_text("x")
@@ -75,7 +75,7 @@ def test_a_change_of_a_file_starts_the_job(host: Host, how: str) -> None:
 
 
 def test_paths_may_come_and_go_with_what_leads_there(host: Host) -> None:
-    """[S29] One that is not there yet, in a directory that is not there yet; made, removed, made again."""
+    """[S41] One that is not there yet, in a directory that is not there yet; made, removed, made again."""
     path = host.place / "a" / "b" / "c" / "file"
     submit(host, watch_paths=[str(path)])
     path.parent.mkdir(parents=True)
@@ -93,7 +93,7 @@ def test_paths_may_come_and_go_with_what_leads_there(host: Host) -> None:
 
 
 def test_links_are_followed_and_seen_to_be_replaced(host: Host) -> None:
-    """[S29] One that stands for a directory on the way, put in place of another."""
+    """[S41] One that stands for a directory on the way, put in place of another."""
     for name in ("one", "two"):
         (host.place / name).mkdir()
         (host.place / name / "file").write_text(name)
@@ -107,7 +107,7 @@ def test_links_are_followed_and_seen_to_be_replaced(host: Host) -> None:
 
 
 def test_entries_of_a_directory_come_and_go(host: Host) -> None:
-    """[S29] What is written into them is none of the directory's changes."""
+    """[S41] What is written into them is none of the directory's changes."""
     place = host.place / "dir"
     place.mkdir()
     (place / "old").write_text("x")

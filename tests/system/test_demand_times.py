@@ -75,7 +75,7 @@ def test_a_time_that_comes_during_a_run_passes(host: Host) -> None:
 
 
 def test_the_zone_is_that_of_the_launcher(place: Host) -> None:
-    """[S29] An hour of the calendar is one of the clocks there."""
+    """[S40] An hour of the calendar is one of the clocks there."""
     elsewhere = "Pacific/Kiritimati"  # 14 hours ahead
     place.env["TZ"] = elsewhere
     place.serve()

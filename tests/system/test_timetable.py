@@ -68,7 +68,7 @@ def test_times_that_have_passed_are_told_once(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_a_table_that_hears_of_a_clock_that_was_set_reckons_anew() -> None:
-    """[S29] What rings before anything is due was no time that came."""
+    """[S40] What rings before anything is due was no time that came."""
 
     async def test() -> None:
         told: list[str] = []

@@ -65,7 +65,7 @@ def at(text: str, zone: str) -> float:
 def test_the_next_start(
     monkeypatch: pytest.MonkeyPatch, zone: str, after: str, entry: dict[str, int], expected: str | None
 ) -> None:
-    """[S29] What does not exist starts once, right after the gap; what exists twice starts once, or each hour."""
+    """[S40] What does not exist starts once, right after the gap; what exists twice starts once, or each hour."""
     monkeypatch.setenv("TZ", zone)
     start = at(after, zone)
     assert next_start([CalendarEntry(**entry)], start, start) == (at(expected, zone) if expected else None)
@@ -73,7 +73,7 @@ def test_the_next_start(
 
 @pytest.mark.parametrize(("zone", "year", "hours"), [(OSLO, 2026, 8760), (LORD_HOWE, 2026, 8760), (UTC, 2028, 8784)])
 def test_a_year_of_starts(monkeypatch: pytest.MonkeyPatch, zone: str, year: int, hours: int) -> None:
-    """[S29] Each hour of a year has one start, or each day."""
+    """[S40] Each hour of a year has one start, or each day."""
     monkeypatch.setenv("TZ", zone)
     every_hour, every_day = 0, 0
     now, end = at(f"{year}-01-01 00:00", zone) - 1, at(f"{year + 1}-01-01 00:00", zone)
@@ -87,7 +87,7 @@ def test_a_year_of_starts(monkeypatch: pytest.MonkeyPatch, zone: str, year: int,
 
 
 def test_a_clock_that_was_set_back(monkeypatch: pytest.MonkeyPatch) -> None:
-    """[S29] By little: nothing is started twice. By much: what is ahead counts."""
+    """[S40] By little: nothing is started twice. By much: what is ahead counts."""
     monkeypatch.setenv("TZ", UTC)
     now, daily = at("2026-03-10 02:00", UTC), [CalendarEntry(hour=3, minute=0)]
     assert next_start(daily, now + 3700, now) == at("2026-03-11 03:00", UTC)
