@@ -262,3 +262,28 @@ def test_replace_and_shutdown(host: Host) -> None:
         assert not alive(job.pid)
 
     connected(host, work)
+
+
+def test_jobs_are_replaced_awaited_and_unloaded(host: Host) -> None:
+    """[S36] [S38] What the calls of these names answer."""
+
+    async def work(launcher: relaunch.Connection) -> None:
+        first = await launcher.submit("a", ["sleep", "300"], ready={"command": ["false"], "interval_s": 0.1})
+        assert [spec.ready.command for spec in await launcher.get_specs("a") if spec.ready] == [("false",)]
+        (outcome,) = await launcher.await_ready("a", timeout_s=0.1)
+        assert outcome.error == "io.relaunch.Launcher.NotReady"
+        with pytest.raises(LabelInUse):
+            await launcher.submit("a", ["sleep", "301"])
+        second = await launcher.submit("a", ["sleep", "301"], replace=True)
+        assert second.id != first.id
+        assert not alive(first.pid or 0)
+        (outcome,) = await launcher.await_ready("a")
+        assert (outcome.error, outcome.job and outcome.job.pid) == (None, second.pid)
+        assert (await launcher.submit(relaunch.JobSpec(label="b", argv=("true",)), replace=True)).run == 1
+        assert sorted(spec.label for spec in await launcher.get_specs()) == ["a", "b"]
+        outcomes = await launcher.unload("*", timeout_s=5)
+        assert [(outcome.label, outcome.error) for outcome in outcomes] == [("a", None), ("b", None)]
+        assert not alive(second.pid or 0)
+        assert not await launcher.list()
+
+    connected(host, work)

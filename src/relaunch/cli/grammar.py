@@ -151,6 +151,13 @@ def _job_options(*, label_required: bool) -> list[Option]:
         Option("--nice", "N", "niceness, -20 to 19", whole),
         Option("--limit", "NAME=N", "resource limit, also NAME=SOFT:HARD; may be repeated", assignment, repeats=True),
         Option("--output-max", "BYTES", "bound on the output kept (16M); K, M and G are understood", size),
+        Option("--ready-command", "COMMAND", "it is ready when this, run by sh again and again, exits with 0"),
+        Option("--ready-port", "PORT", "it is ready when it takes connections on this TCP port of its own host", count),
+        Option(
+            "--ready-log", "REGEX", "it is ready when a line of its output matches, a regular expression of Python's"
+        ),
+        Option("--ready-notify", "", "it is ready when it says so, see sd_notify(3)"),
+        Option("--ready-timeout", "SECONDS", "tell by an event when it is not ready after so long", some_seconds),
     ]
 
 
@@ -176,7 +183,11 @@ COMMANDS = [
     Command(
         "submit",
         "start a job",
-        [*_job_options(label_required=True), _JSON],
+        [
+            *_job_options(label_required=True),
+            Option("--wait-ready", "", "answer when it is ready, or with 1 when it ends or is late"),
+            _JSON,
+        ],
         description=(
             "What follows the program is the program's, dashes and all. Answers when the program runs. It has to stay "
             "in the foreground: what it leaves running when it ends is stopped. Relative paths are from where you are, "

@@ -51,34 +51,58 @@ def calls_of(over: Over, arguments: Arguments, make: Callable[[Arguments], Call]
     return calls
 
 
-def request(over: Over, arguments: Arguments, make: Callable[[Arguments], Call], results: Results) -> int:
+def request(
+    over: Over,
+    arguments: Arguments,
+    make: Callable[[Arguments], Call],
+    results: Results,
+    *,
+    then: Callable[[Any], Call] | None = None,
+) -> int:
     """Ask each host for what the arguments mean there, tell the results, and give the exit status.
+
+    Args:
+        over: The hosts.
+        arguments: As typed.
+        make: The call that arguments mean.
+        results: Gets the answers.
+        then: What is asked of a host next, once it has answered; that is its result then.
 
     Raises:
         Interrupted: A signal came; what was known then has been told, and of which hosts nothing is.
     """
     calls = calls_of(over, arguments, make)
+    next_calls: dict[str, Call] = {}
     with Interruptible() as interruptible:
 
         def took(host: str, answer: Any) -> None:
             interruptible.hold()
-            results.took(host, answer)
+            if then is None or host in next_calls or failed(answer):
+                results.took(host, answer)
+            else:
+                next_calls[host] = then(answer)
             interruptible.release()
 
         asking = Asking(over, calls, took, answer_s=answer_within_s(over, calls))
 
         def end() -> None:
-            results.end({host: asking.interrupted(host) for host in over.hosts})
+            results.end({host: _half_done(host) if host in next_calls else asking.interrupted(host) for host in calls})
 
         results.begin()
         try:
             asking.ask(end)
+            if next_calls:
+                Asking(over, next_calls, took, answer_s=answer_within_s(over, next_calls)).ask(end)
         except Interrupted:
             end()
             raise
         finally:
             results.close()
     return results.status
+
+
+def _half_done(host: str) -> RelaunchError:
+    return OutcomeUnknown(f"{host}: interrupted after it was done; what has come of it, see with: {_look(host)}")
 
 
 def request_id() -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 
 from relaunch.cli.grammar import PROGRAM
-from relaunch.errors import BadSpec
+from relaunch.errors import BadSpec, Usage
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -34,6 +34,7 @@ def spec_from(arguments: Arguments) -> dict[str, Any]:
 
     Raises:
         BadSpec: There is no current directory to start from.
+        Usage: Options do not go together.
     """
     spec = _said(arguments)
     spec["cwd"] = _absolute(arguments["cwd"] or ".")
@@ -50,6 +51,7 @@ def spec_elsewhere(arguments: Arguments) -> dict[str, Any]:
 
     Raises:
         BadSpec: A path is not absolute.
+        Usage: Options do not go together.
     """
     spec = _said(arguments)
     for name in ("cwd", *_PATHS):
@@ -75,7 +77,33 @@ def _said(arguments: Arguments) -> dict[str, Any]:
         spec["limits"] = dict(arguments["limit"])
     if arguments["keep_alive"]:
         spec["keep_alive"] = True
+    ready = _ready(arguments)
+    if ready:
+        spec["ready"] = ready
     return spec
+
+
+def _ready(arguments: Arguments) -> dict[str, Any]:
+    """How it shows that it is ready; empty where it does not."""
+    ready: dict[str, Any] = {}
+    if arguments["ready_command"] is not None:
+        ready["command"] = ["/bin/sh", "-c", arguments["ready_command"]]
+    if arguments["ready_port"] is not None:
+        ready["port"] = arguments["ready_port"]
+    if arguments["ready_log"] is not None:
+        ready["log_line"] = arguments["ready_log"]
+    if arguments["ready_notify"]:
+        ready["notify"] = True
+    if len(ready) > 1:
+        raise Usage("a job is ready in one way: give one of --ready-command, --ready-port, --ready-log, --ready-notify")
+    if arguments["ready_timeout"] is not None:
+        if ready:
+            ready["timeout_s"] = arguments["ready_timeout"]
+        elif not arguments.get("wait_ready"):
+            raise Usage(
+                "--ready-timeout means nothing without a way to be ready, such as --ready-port, or --wait-ready"
+            )
+    return ready
 
 
 def _absolute(path: str) -> str:

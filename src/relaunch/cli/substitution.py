@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from relaunch.cli.grammar import Arguments
 
-_TEXTS = ("label", "cwd", "stdin", "stdout", "stderr")
+_TEXTS = ("label", "cwd", "stdin", "stdout", "stderr", "ready_command", "ready_log")
 _LISTS = (PROGRAM, "patterns")
 _WHERE = "with -H"
 

@@ -94,7 +94,10 @@ class Delivery:
 
 
 class SpecFields(TypedDict, total=False):
-    """What may be asked for beside label and argv; see ``JobSpec``. A limit is ``"N"`` or ``"SOFT:HARD"``."""
+    """What may be asked for beside label and argv; see ``JobSpec``. A limit is ``"N"`` or ``"SOFT:HARD"``.
+
+    What has parts is given as on the wire: ``ready={"port": 80}``, ``restart_limit={"count": 5, "within_s": 60}``.
+    """
 
     program: str
     env: Mapping[str, str]
@@ -103,13 +106,31 @@ class SpecFields(TypedDict, total=False):
     stdout: str
     stderr: str
     keep_alive: bool
+    keep_alive_when: Mapping[str, Any]
+    run_at_load: bool
+    launch_only_once: bool
+    start_interval_s: float
+    start_calendar: Sequence[Mapping[str, int]]
+    watch_paths: Sequence[str]
+    queue_directories: Sequence[str]
+    depends_on: Sequence[str]
+    ready: Mapping[str, Any]
     throttle_s: float
+    backoff: Mapping[str, float]
+    restart_limit: Mapping[str, float]
     stop_timeout_s: float
     stop_signal: str
+    abandon_process_group: bool
+    globbing: bool
+    sockets: Mapping[str, Sequence[Mapping[str, Any]]]
+    user: str
+    group: str
     umask: int
     nice: int
+    low_priority_io: bool
     limits: Mapping[str, str]
     output_bytes_max: int
+    origin: str
 
 
 def connect(path: str | None = None) -> "Connection":
@@ -153,11 +174,17 @@ class Connection:
             self._shared = None
 
     @overload
-    async def submit(self, job: JobSpec, *, request: str | None = None) -> JobStatus: ...
+    async def submit(self, job: JobSpec, *, request: str | None = None, replace: bool = False) -> JobStatus: ...
 
     @overload
     async def submit(
-        self, job: str, argv: Sequence[str], *, request: str | None = None, **fields: Unpack[SpecFields]
+        self,
+        job: str,
+        argv: Sequence[str],
+        *,
+        request: str | None = None,
+        replace: bool = False,
+        **fields: Unpack[SpecFields],
     ) -> JobStatus: ...
 
     async def submit(
@@ -166,19 +193,22 @@ class Connection:
         argv: Sequence[str] | None = None,
         *,
         request: str | None = None,
+        replace: bool = False,
         **fields: Unpack[SpecFields],
     ) -> JobStatus:
-        """Start a job; returns when its program runs.
+        """Start a job; returns when its program runs, or when it waits for what starts it.
 
         Args:
             job: The spec, or a label.
             argv: With a label: what the program is given, its own name first.
             request: An id of your choice, 1 to 100 letters, digits, "-" and "_". Asked again under the same id, as
                 after ``OutcomeUnknown``, the launcher answers the same job or the same error and starts nothing.
+            replace: Stop the job that has the label first, with its own grace.
             fields: With a label: the other fields of the spec.
 
         Raises:
             LabelInUse: A job of that label has not finished.
+            Survived: Of the one to be replaced something is left.
             StartFailed: The program could not be started.
             BadSpec: A field is wrong; found before anything is sent.
             Refused: Another spec was submitted under this request's id.
@@ -189,7 +219,7 @@ class Connection:
             job = JobSpec.from_wire({"label": job, "argv": [] if argv is None else list(argv), **fields})
         elif argv is not None or fields:
             raise BadSpec("a spec says everything; give argv and fields only with a label")
-        return JobStatus.from_wire(await self._ask(calls.submit(job.to_wire(), request)))
+        return JobStatus.from_wire(await self._ask(calls.submit(job.to_wire(), request, replace=replace)))
 
     async def list(self, *patterns: str) -> Jobs:
         """The jobs whose label one of the patterns matches; all jobs without any."""
@@ -208,6 +238,10 @@ class Connection:
             processes=tuple(Process(**process) for process in answer["processes"]),
         )
 
+    async def get_specs(self, *patterns: str) -> Sequence[JobSpec]:
+        """What was asked for under the labels that one of the patterns matches; under all without any."""
+        return [JobSpec.from_wire(wire) for wire in await self._ask(calls.get_specs(patterns))]
+
     async def status(self) -> LauncherStatus:
         """What the launcher says of itself."""
         answer = await self._ask(calls.get_status())
@@ -223,6 +257,10 @@ class Connection:
         """
         return _outcomes(await self._ask(calls.stop(patterns, signal, timeout_s)))
 
+    async def unload(self, *patterns: str, timeout_s: float | None = None) -> Outcomes:
+        """End the whole tree of each job, and forget the job; see ``stop``. One that survives is not forgotten."""
+        return _outcomes(await self._ask(calls.unload(patterns, timeout_s)))
+
     async def restart(self, *patterns: str) -> Outcomes:
         """Stop each job and start it again; a finished one is started."""
         return _outcomes(await self._ask(calls.restart(patterns)))
@@ -230,6 +268,18 @@ class Connection:
     async def signal(self, signal: str, *patterns: str) -> Outcomes:
         """Send a signal, such as ``HUP``, to each job's own process."""
         return _outcomes(await self._ask(calls.send_signal(patterns, signal)))
+
+    async def await_ready(self, *patterns: str, timeout_s: float | None = None) -> Outcomes:
+        """Return when each of the jobs is ready, or cannot be any more: then its outcome is the error ``NotReady``.
+
+        One whose spec does not say how it shows that is ready when it runs, or when it has exited with 0; one that
+        waits for what starts it counts as ready.
+
+        Args:
+            patterns: Labels or globs, at least one.
+            timeout_s: How long to wait; None waits as long as the specs of the jobs say, and else for ever.
+        """
+        return _outcomes(await self._ask(calls.await_ready(patterns, timeout_s)))
 
     async def wait(self, *patterns: str) -> Jobs:
         """Return when each of the jobs has finished and nothing will start it again."""
