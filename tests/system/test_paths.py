@@ -4,11 +4,14 @@ import asyncio
 import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
 
-from relaunch.launcher.paths import Paths, see
+from relaunch.launcher import paths as watching
+from relaunch.launcher.paths import Paths
+from relaunch.launcher.seeing import Seen, is_far, see
 
 DEADLINE_S = 20.0
 EVENTS_MAX = int(Path("/proc/sys/fs/inotify/max_queued_events").read_text())
@@ -127,6 +130,71 @@ def test_odd_ways_to_a_file_are_ways_to_it(tmp_path: Path, way: str) -> None:
         assert await told.get() == {path}
         assert see(path) != before
         assert see(path).there
+        paths.close()
+
+    asyncio.run(asyncio.wait_for(test(), DEADLINE_S))
+
+
+MOUNTS = """\
+21 1 254:0 / / rw,relatime shared:1 - ext4 /dev/vda rw
+22 21 0:20 / /home rw shared:2 - nfs4 server:/home rw,vers=4.2
+23 22 0:21 / /home/near rw - tmpfs none rw
+24 21 0:22 / /mnt/with\\040blank rw - fuse.sshfs host:/ rw
+25 21 0:23 / /mnt/auto rw - autofs systemd-1 rw
+"""
+
+
+@pytest.mark.parametrize(
+    ("path", "far"),
+    [
+        ("/", False),
+        ("/homes/a", False),
+        ("/home", True),
+        ("/home/a/b", True),
+        ("/home/near/a", False),
+        ("/mnt/with blank/a", True),
+        ("/mnt/auto/a", True),
+        ("/mnt", False),
+    ],
+)
+def test_what_others_serve_is_far(path: str, far: bool) -> None:
+    """[S41] By the innermost place where something is mounted."""
+    assert is_far(path, MOUNTS) == far
+    assert not is_far(path)
+
+
+def test_a_path_that_hangs_holds_nobody_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """[S41] It is what it was when last looked at; what is near is seen meanwhile, and it when it answers again."""
+    near, far = tmp_path / "near", tmp_path / "far"
+    near.touch()
+    far.touch()
+    answers = threading.Event()
+
+    def slow(path: str) -> Seen:
+        if path == str(far):
+            assert answers.wait(DEADLINE_S)
+        return see(path)
+
+    monkeypatch.setattr(watching, "is_far", lambda path: path == str(far))
+    monkeypatch.setattr(watching, "see", slow)
+
+    async def test() -> None:
+        told: asyncio.Queue[set[str]] = asyncio.Queue()
+        paths = Paths(told.put_nowait)
+        assert not paths.see(str(far)).there
+        paths.watch(str(far))
+        paths.watch(str(near))
+        near.write_text("changed")
+        assert await told.get() == {str(near)}
+        assert not paths.see(str(far)).there
+        answers.set()
+        assert await told.get() == {str(far)}
+        assert paths.see(str(far)) == see(str(far))
+        far.write_text("changed")
+        assert await told.get() == {str(far)}
+        far.unlink()
+        assert await told.get() == {str(far)}
+        assert not paths.see(str(far)).there
         paths.close()
 
     asyncio.run(asyncio.wait_for(test(), DEADLINE_S))

@@ -12,7 +12,8 @@ from relaunch.core.job import Conditions, Event, Finished, Job, Running, Startin
 from relaunch.launcher.callers import Callers
 from relaunch.launcher.jobs import Jobs, is_idle
 from relaunch.launcher.keeper_link import KeeperLink
-from relaunch.launcher.paths import Paths, see
+from relaunch.launcher.paths import Paths
+from relaunch.launcher.seeing import UNKNOWN
 from relaunch.launcher.timetable import Timetable
 from relaunch.model import JobSpec
 
@@ -94,7 +95,7 @@ class Demand:
         if not isinstance(job.state, Starting) and job.paths_seen:
             return job
         self._changes[job.id] = self._count(job)
-        return replace(job, paths_seen=_mark(job.spec))
+        return replace(job, paths_seen=self._mark(job.spec))
 
     def refresh(self, job: Job) -> Job:
         """The job once it has been told what holds now; gives what it then is."""
@@ -158,7 +159,12 @@ class Demand:
     def _have_changed(self, job: Job) -> bool:
         if self._changes.get(job.id) != self._count(job):
             return True
-        return bool(job.paths_seen) and job.paths_seen != _mark(job.spec)
+        marks = zip(job.paths_seen.split(), self._mark(job.spec).split(), strict=False)
+        return any(before != now and UNKNOWN not in (before, now) for before, now in marks)
+
+    def _mark(self, spec: JobSpec) -> str:
+        """What the paths that a job is started for are; another one when they have changed."""
+        return " ".join(self._paths.see(path).mark for path in spec.watch_paths)
 
     def _count(self, job: Job) -> int:
         """How often the paths of a job that starts for them have changed while they were watched."""
@@ -166,12 +172,14 @@ class Demand:
 
     def _holds(self, spec: JobSpec) -> bool:
         kept = spec.keep_alive_when
-        if any(see(path).holds for path in spec.queue_directories):
+        if any(self._paths.see(path).holds for path in spec.queue_directories):
             return True
         if kept is None:
             return False
-        if any(see(path).there == wanted for path, wanted in kept.paths.items()):
-            return True
+        for path, wanted in kept.paths.items():
+            seen = self._paths.see(path)
+            if seen.mark != UNKNOWN and seen.there == wanted:
+                return True
         return any(self._is_enabled(label) == wanted for label, wanted in kept.other_jobs.items())
 
     def _is_enabled(self, label: str) -> bool:
@@ -214,8 +222,3 @@ def _take_out(table: dict[str, set[str]], name: str, label: str) -> None:
     labels.discard(label)
     if not labels:
         table.pop(name, None)
-
-
-def _mark(spec: JobSpec) -> str:
-    """What the paths that a job is started for are; another one when they have changed."""
-    return " ".join(see(path).mark for path in spec.watch_paths)

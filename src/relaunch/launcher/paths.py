@@ -2,18 +2,19 @@
 
 Rules: of each path, its own file is watched, the directory that it stands in, and what leads there, as far as that is
 there; what becomes of one of these has all of it looked up anew (inotify(7) knows files, not paths). After an overflow
-of the kernel's queue that goes for everything. Refuses to know what a change means to whom.
+of the kernel's queue that goes for everything. What another machine serves may hang, and is looked at in threads: then
+a path is what it was when last looked at. Refuses to know what a change means to whom.
 """
 
 import asyncio
 import logging
 import os
-import stat
-from collections.abc import Callable, Iterable, Iterator
+import threading
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import NamedTuple
 
 from relaunch.launcher import kernel
+from relaunch.launcher.seeing import NEVER, Seen, is_far, see, way
 
 # What is written comes in several steps; a path is looked at this long after the first.
 SETTLE_S = 0.05
@@ -21,50 +22,30 @@ _SELF = kernel.IN_DELETE_SELF | kernel.IN_MOVE_SELF
 _ENTRIES = kernel.IN_CREATE | kernel.IN_DELETE | kernel.IN_MOVED_FROM | kernel.IN_MOVED_TO
 _GONE = kernel.IN_IGNORED | kernel.IN_UNMOUNT
 _OWN = _SELF | _ENTRIES | kernel.IN_MODIFY | kernel.IN_ATTRIB
-_LINKS_MAX = 40
 log = logging.getLogger("relaunch")
-
-
-class Seen(NamedTuple):
-    """What a path is.
-
-    Attributes:
-        there: Whether there is anything.
-        holds: Whether it is a directory in which there is anything.
-        mark: Another one whenever it has changed, also after a boot of the host.
-    """
-
-    there: bool
-    holds: bool
-    mark: str
-
-
-def see(path: str) -> Seen:
-    """Look at a path; of a directory at one entry, however many there are."""
-    try:
-        found = os.stat(path)
-    except OSError:
-        return Seen(there=False, holds=False, mark="-")
-    holds = False
-    if stat.S_ISDIR(found.st_mode):
-        try:
-            with os.scandir(path) as entries:
-                holds = next(entries, None) is not None
-        except OSError:
-            pass
-    # Not by its device, which has another number after a boot.
-    mark = f"{found.st_ino:x}.{found.st_mtime_ns:x}.{found.st_ctime_ns:x}.{found.st_size:x}"
-    return Seen(there=True, holds=holds, mark=mark)
 
 
 @dataclass(slots=True)
 class _Watched:
-    """One path: for how many, how often it has changed, the watches that are set for it, whether one could not be."""
+    """One path.
+
+    Attributes:
+        users: How many want it watched.
+        changes: How often it has changed.
+        watches: Those that are set for it.
+        complained: Whether the log says that one could not be.
+        far: Where looking at it may take long, what it was when last looked at; None where it is near.
+        looking: Whether a thread looks at it now.
+        again: Whether one has to once more, after that.
+    """
 
     users: int = 0
     changes: int = 0
     watches: set[int] = field(default_factory=set)
     complained: bool = False
+    far: Seen | None = None
+    looking: bool = False
+    again: bool = False
 
 
 class Paths:
@@ -80,6 +61,8 @@ class Paths:
         self._paths: dict[str, _Watched] = {}
         # For each watch and path, the names in that directory that concern it; None where the file is its own.
         self._concerned: dict[int, dict[str, set[bytes] | None]] = {}
+        self._unknown: set[int] = set()
+        self._loop = asyncio.get_running_loop()
         self._stirred: set[str] = set()
         self._displaced: set[str] = set()
         self._settling = False
@@ -87,7 +70,7 @@ class Paths:
     def watch(self, path: str) -> None:
         """Watch a path, once more where it is watched already."""
         if path not in self._paths:
-            self._paths[path] = _Watched()
+            self._paths[path] = _Watched(far=NEVER if is_far(path) else None)
             self._set(path)
         self._paths[path].users += 1
 
@@ -104,40 +87,70 @@ class Paths:
         watched = self._paths.get(path)
         return watched.changes if watched else 0
 
+    def see(self, path: str) -> Seen:
+        """What a path is now; one that is far, when it was last looked at."""
+        watched = self._paths.get(path)
+        if watched is None:
+            return NEVER if is_far(path) else see(path)
+        return watched.far or see(path)
+
     def close(self) -> None:
         """Watch nothing more."""
         if self._events is not None:
             self._events.close()
 
     def _set(self, path: str) -> None:
-        """Set the watches that a path needs now; in the order of the way to it, so that nothing is missed between."""
+        """Set the watches that a path needs now."""
+        self._events = self._events or kernel.PathEvents(self._told)
         watched = self._paths[path]
+        if watched.far is None:
+            self._take(path, watched, _watches(self._events, path))
+        elif watched.looking:
+            watched.again = True
+        else:
+            watched.looking = True
+            threading.Thread(target=self._look, args=(path, watched, self._events), daemon=True).start()
+
+    def _take(self, path: str, watched: _Watched, found: "list[_Found]") -> None:
+        """Take note of the watches that have been set for a path in place of those that it had."""
         before, watched.watches = watched.watches, set()
-        for watch in before:
-            self._concerned.get(watch, {}).pop(path, None)
-        for place, name in _way(path):
-            self._add(path, watched, place, name)
+        for old in before:
+            self._concerned.get(old, {}).pop(path, None)
+        for watch, name in found:
+            if isinstance(watch, str):
+                if name != b"" and not watched.complained:
+                    watched.complained = True
+                    log.warning("changes of %s may go unseen: %s", path, watch)
+                continue
+            watched.watches.add(watch)
+            concerned = self._concerned.setdefault(watch, {})
+            names = concerned.get(path, set())
+            concerned[path] = None if name is None or names is None else names | ({name} if name else set())
         self._unset(path, before - watched.watches)
 
-    def _add(self, path: str, watched: _Watched, place: str, name: bytes | None) -> None:
-        mask = _OWN if name is None else _SELF | _ENTRIES if name else _SELF
+    def _look(self, path: str, watched: _Watched, events: kernel.PathEvents) -> None:
+        """In a thread of its own, which may hang for as long as it likes: nothing waits for it."""
+        found = _watches(events, path)
+        seen = see(path)
         try:
-            self._events = self._events or kernel.PathEvents(self._told)
-            watch = self._events.add(place, mask)
-        except (FileNotFoundError, NotADirectoryError):
+            self._loop.call_soon_threadsafe(self._looked, path, watched, found, seen)
+        except RuntimeError:  # the launcher has ended
+            pass
+
+    def _looked(self, path: str, watched: _Watched, found: "list[_Found]", seen: Seen) -> None:
+        watched.looking = False
+        if self._paths.get(path) is not watched:
             return
-        except OSError as error:
-            if name != b"" and not watched.complained:
-                watched.complained = True
-                log.warning("changes of %s may go unseen: %s cannot be watched: %s", path, place, error.strerror)
-            return
-        watched.watches.add(watch)
-        concerned = self._concerned.setdefault(watch, {})
-        names = concerned.get(path, set())
-        if name is None or names is None:
-            concerned[path] = None
-        else:
-            concerned[path] = names | ({name} if name else set())
+        self._take(path, watched, found)
+        # What happened meanwhile was told of watches that nobody knew yet.
+        again = watched.again or bool(self._unknown & watched.watches)
+        self._unknown -= watched.watches
+        watched.again = False
+        before, watched.far = watched.far, seen
+        if before != seen:
+            self._changed({path})
+        if again:
+            self._set(path)
 
     def _unset(self, path: str, watches: set[int]) -> None:
         for watch in watches:
@@ -150,6 +163,8 @@ class Paths:
         if mask & kernel.IN_Q_OVERFLOW:
             self._stir(self._paths, displaced=True)
             return
+        if watch not in self._concerned and any(watched.looking for watched in self._paths.values()):
+            self._unknown.add(watch)
         for path, names in self._concerned.get(watch, {}).items():
             if names is None:
                 own = not mask & _GONE
@@ -172,43 +187,32 @@ class Paths:
             self._displaced.update(paths)
         if not self._settling:
             self._settling = True
-            asyncio.get_running_loop().call_later(SETTLE_S, self._settled)
+            self._loop.call_later(SETTLE_S, self._settled)
 
     def _settled(self) -> None:
         stirred, self._stirred = self._stirred & self._paths.keys(), set()
         displaced, self._displaced = self._displaced & self._paths.keys(), set()
         self._settling = False
-        for path in displaced:
+        far = {path for path in stirred if self._paths[path].far is not None}
+        for path in displaced | far:
             self._set(path)
-        if stirred:
-            self._changed(stirred)
+        if stirred - far:
+            self._changed(stirred - far)
 
 
-def _way(path: str) -> Iterator[tuple[str, bytes | None]]:
-    """What is to be watched for a path, from the root on, each when the one before is.
+# A watch, or a line on why there is none; and the name that matters, as ``way`` gives it.
+_Found = tuple[int | str, bytes | None]
 
-    Yields:
-        A file, and the name in it that matters; an empty one where only its own place does; None for the path itself.
-        Of links, the directory that they stand in, so that one that is put in place of another is seen.
-    """
-    todo = [part for part in path.split("/") if part not in ("", ".")]
-    here, links = "/", 0
-    while todo:
-        name = todo.pop(0)
-        there = os.path.normpath(os.path.join(here, name))
-        if name == "..":
-            here = there
-            continue
+
+def _watches(events: kernel.PathEvents, path: str) -> list[_Found]:
+    """Set the watches for a path, in the order of the way to it, so that nothing is missed between."""
+    found: list[_Found] = []
+    for place, name in way(path):
+        mask = _OWN if name is None else _SELF | _ENTRIES if name else _SELF
         try:
-            target = os.readlink(there)
-        except OSError:
-            target = None
-        matters = not todo or target is not None or not os.path.lexists(there)
-        yield here, os.fsencode(name) if matters else b""
-        if target is not None and links < _LINKS_MAX:
-            links += 1
-            todo = [part for part in target.split("/") if part not in ("", ".")] + todo
-            here = "/" if target.startswith("/") else here
-        else:
-            here = there
-    yield here, None
+            found.append((events.add(place, mask), name))
+        except (FileNotFoundError, NotADirectoryError):
+            pass
+        except OSError as error:
+            found.append((f"{place} cannot be watched: {error.strerror}", name))
+    return found
