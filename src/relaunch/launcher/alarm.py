@@ -33,10 +33,6 @@ class Alarm:
         if self._deadlines[0] == (at, name):
             self._timer.set(at)
 
-    def close(self) -> None:
-        """Call no more."""
-        self._timer.close()
-
     def _ring(self) -> None:
         now = boottime()
         while self._deadlines and self._deadlines[0][0] <= now:

@@ -110,11 +110,6 @@ class Demand:
             job = self._jobs.by_id(job.id) or job
         return job
 
-    def close(self) -> None:
-        """Watch nothing more."""
-        self._timetable.close()
-        self._paths.close()
-
     def _look_soon(self, labels: Iterable[str]) -> None:
         if labels and not self._due:
             asyncio.get_running_loop().call_soon(self._look_again)
