@@ -14,7 +14,6 @@ import socket
 import struct
 from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
-from importlib import resources
 from typing import Any
 
 from relaunch.core.varlink import ANSWER_BYTES_MAX, Decoder, Message, encode
@@ -161,6 +160,9 @@ class Server:
         wanted = parameters.get("interface")
         if wanted not in (_SERVICE, INTERFACE):
             raise VarlinkError("InterfaceNotFound", {"interface": str(wanted)})
+        # Imported when asked: it brings along much that a start would wait for.
+        from importlib import resources
+
         file = resources.files("relaunch.interfaces").joinpath(f"{wanted}.varlink")
         return {"description": file.read_text("utf-8")}
 

@@ -4,11 +4,16 @@ A subscription is committed before it is answered, and outlives the launcher; ho
 down now and then, as its subscriber says it again anyway. Refuses to know how anything reaches a subscriber.
 """
 
+from __future__ import annotations
+
 import asyncio
+import importlib
 import json
 import logging
+import sys
 import time
 from collections.abc import Callable, Iterable
+from functools import cached_property
 from typing import Any
 
 from relaunch.core.delivery import Cursor
@@ -18,12 +23,15 @@ from relaunch.fields import Wire
 from relaunch.launcher.dials import Dials
 from relaunch.launcher.journal import Journal, NewEvent, StoredEvent, Write
 from relaunch.launcher.outgoing import Speaker
-from relaunch.launcher.publisher import Publisher, Supply
 from relaunch.launcher.recent import Recent
 from relaunch.launcher.snapshot import Snapshots
 from relaunch.launcher.turns import Turns
 from relaunch.subscription import SubscriptionSpec
 from relaunch.transport.address import parse_address
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from relaunch.launcher.publisher import Publisher, Supply
 
 SUBSCRIPTIONS_MAX = 1_000
 # Sent and not acknowledged: of one subscription, of all of them; each has this much in any case.
@@ -37,6 +45,8 @@ FINISH_S = 5.0
 FAREWELL_S = 0.25
 _PREFIX_DIGITS_MIN = 4
 _PREFIX = "subscription:"
+# Imported for the first subscription, in a thread: a launcher that has none starts in less time.
+_PUBLISHER = "relaunch.launcher.publisher"
 _dump = json.JSONEncoder(separators=(",", ":")).encode
 log = logging.getLogger("relaunch")
 
@@ -57,11 +67,22 @@ class Subscriptions:
         self._turns = Turns()
         self._loop = asyncio.get_running_loop()
         self._moved = asyncio.Event()
-        self._supply = Supply(
-            speaker=speaker,
+        self._snapshots = snapshots
+        self._coming: set[str] = set()
+        self._unkept: set[Publisher] = set()
+        self._keeping: asyncio.TimerHandle | None = None
+        self._closing = False
+        self._publishers = dict(self._restored())
+
+    @cached_property
+    def _supply(self) -> Supply:
+        from relaunch.launcher.publisher import Supply
+
+        return Supply(
+            speaker=self.speaker,
             recent=self._recent,
-            journal=journal,
-            snapshots=snapshots,
+            journal=self._journal,
+            snapshots=self._snapshots,
             turns=self._turns,
             dials=Dials(),
             kept=self._kept,
@@ -69,11 +90,11 @@ class Subscriptions:
             bytes_max=self._bytes_max,
             moved=self._moved.set,
         )
-        self._coming: set[str] = set()
-        self._unkept: set[Publisher] = set()
-        self._keeping: asyncio.TimerHandle | None = None
-        self._closing = False
-        self._publishers = dict(self._restored())
+
+    def _publisher(self, spec: SubscriptionSpec, since: float, cursor: Cursor | None) -> Publisher:
+        from relaunch.launcher.publisher import Publisher
+
+        return Publisher(spec, since, cursor, self._supply)
 
     def _restored(self) -> Iterable[tuple[str, Publisher]]:
         for name, text in self._journal.documents.items():
@@ -83,7 +104,7 @@ class Subscriptions:
                 except (AttributeError, KeyError, TypeError, ValueError, RelaunchError) as error:
                     log.error("%s cannot be read from the journal and is passed over: %s", name, type(error).__name__)
                     continue
-                yield spec.id, Publisher(spec, since, cursor, self._supply)
+                yield spec.id, self._publisher(spec, since, cursor)
 
     def begin(self) -> None:
         """Connect to all who were subscribed before: now that what this launcher says of itself is in the journal."""
@@ -111,6 +132,8 @@ class Subscriptions:
         Raises:
             BadCall, Refused, JournalFailed, ShuttingDown: As their names say.
         """
+        if _PUBLISHER not in sys.modules:
+            await self._loop.run_in_executor(None, importlib.import_module, _PUBLISHER)
         if self._closing:
             raise ShuttingDown("the launcher is ending and takes no subscription")
         if not parse_address(spec.address).host:
@@ -136,7 +159,7 @@ class Subscriptions:
         if publisher is not None:
             publisher.renew(spec, cursor)
         else:
-            publisher = self._publishers[spec.id] = Publisher(spec, since, cursor, self._supply)
+            publisher = self._publishers[spec.id] = self._publisher(spec, since, cursor)
             publisher.begin()
 
     async def _cursor(self, since: int | None, since_at: float | None) -> Cursor | None:
