@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -233,6 +233,7 @@ def watches(host: Host) -> int:
     """How many files the launcher watches, apart from the output of jobs."""
     pid, found = host.launcher_pid, 0
     for fd in Path(f"/proc/{pid}/fdinfo").iterdir():
-        lines = fd.read_text().splitlines()
-        found += sum(line.startswith("inotify ") and "mask:2 " not in line for line in lines)
+        with suppress(FileNotFoundError):  # a connection that has just ended
+            lines = fd.read_text().splitlines()
+            found += sum(line.startswith("inotify ") and "mask:2 " not in line for line in lines)
     return found
