@@ -87,7 +87,10 @@ def plan(
         if label in wish.disabled:
             steps.append(Step(verb="stop", label=label, why="disabled"))
         elif label not in wish.specs and spec.origin in names:
-            steps.append(Step(verb="stop" if prune else "leave", label=label, why="wanted no more"))
+            verb: Verb = "stop" if prune else "leave"
+            steps.append(
+                Step(verb=verb, label=label, why="wanted no more" if prune else "wanted no more; --prune stops it")
+            )
     steps += [_step(spec, there.get(label), status.get(label)) for label, spec in wish.specs.items()]
     return tuple(steps)
 
@@ -130,10 +133,12 @@ def differences(before: JobSpec, after: JobSpec) -> tuple[Difference, ...]:
 
 def _within(name: str, old: Any, new: Any) -> Sequence[Difference]:
     """The difference of one field; of an object's, those of its parts."""
-    if not isinstance(old, Mapping) or not isinstance(new, Mapping):
-        return [Difference(field=name, before=old, after=new)]
-    parts = [part for part in dict.fromkeys((*old, *new)) if old.get(part) != new.get(part)]
-    return [Difference(field=f"{name}.{part}", before=old.get(part), after=new.get(part)) for part in parts]
+    if all(isinstance(value, Mapping | None) for value in (old, new)):
+        was, is_now = old or {}, new or {}
+        parts = [part for part in dict.fromkeys((*was, *is_now)) if was.get(part) != is_now.get(part)]
+        if parts:
+            return [Difference(field=f"{name}.{part}", before=was.get(part), after=is_now.get(part)) for part in parts]
+    return [Difference(field=name, before=old, after=new)]
 
 
 def _shown(value: Any) -> str:

@@ -6,7 +6,7 @@ know what is there already.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from graphlib import CycleError, TopologicalSorter
 
@@ -31,6 +31,11 @@ class HostWish:
     specs: Mapping[str, JobSpec] = field(default_factory=dict)
     disabled: frozenset[str] = frozenset()
 
+    @property
+    def labels(self) -> frozenset[str]:
+        """The labels of all jobs that the files have for it."""
+        return self.disabled | self.specs.keys()
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wish:
@@ -38,68 +43,70 @@ class Wish:
 
     Attributes:
         hosts: By name, in the order in which the files name them.
-        stages: Labels that can be started at the same time; those of a stage wait for the stage before it to be ready
-            on all hosts.
+        stages: Labels that can be started at the same time; those of a stage may need one of the stages before it.
+        needs: By label, those that have to be ready on all their hosts before, since they are on others than its own.
         names: Of the clusters that the files describe.
         warnings: What is odd about it.
     """
 
     hosts: Mapping[str, HostWish]
     stages: Sequence[frozenset[str]]
+    needs: Mapping[str, frozenset[str]]
     names: frozenset[str]
     warnings: Sequence[str] = ()
 
 
-def wish_of(files: Sequence[JobFile], only: Sequence[str] = ()) -> Wish:
+def wish_of(files: Sequence[JobFile], only: Sequence[str] = (), *, strangers: bool = False) -> Wish:
     """What the files want.
 
     Args:
         files: As they were read.
         only: Of these hosts alone; of jobs without ``Hosts``, on these.
+        strangers: Whether one of ``only`` may be in no file; nothing is wanted of it.
 
     Raises:
         BadJobFile: A label stands twice for one host, jobs depend on each other in a circle, a word means nothing.
         Usage: One of ``only`` is in no file; a node set is malformed.
         BadHost: A host's name is impossible.
     """
-    placed = list(_placed(files, only))
+    placed = _placed(files, only)
     where: dict[str, set[str]] = {}
-    for host, _, spec in placed:
-        where.setdefault(spec.label, set()).add(host)
+    for host, its in placed.items():
+        for label in its:
+            where.setdefault(label, set()).add(host)
     order = _order(files)
-    hosts = {host: HostWish() for host, _, _ in placed if not only or host in only}
-    for host, wish in hosts.items():
-        its = {spec.label: (entry, spec) for there, entry, spec in placed if there == host}
-        ordered = [its[label] for label in order if label in its]
-        hosts[host] = replace(
-            wish,
-            specs={spec.label: _local(spec, where, host) for entry, spec in ordered if not entry.disabled},
-            disabled=frozenset(spec.label for entry, spec in ordered if entry.disabled),
-        )
-    strangers = [host for host in only if host not in hosts]
-    if strangers:
-        raise Usage(f"{strangers[0]} is a host of no job in {', '.join(file.path for file in files)}")
+    hosts = {host: _of_host(host, its, order, where) for host, its in placed.items() if not only or host in set(only)}
+    for host in only:
+        if host not in hosts and not strangers:
+            raise Usage(f"{host} is a host of no job in {', '.join(file.path for file in files)}")
+        hosts.setdefault(host, HostWish())
+    needs = _needs(files, where)
     return Wish(
         hosts=hosts,
-        stages=_stages(files, order, where),
+        stages=_stages(order, _depends(files, where), needs),
+        needs=needs,
         names=frozenset(file.name for file in files),
-        warnings=list(_unknown(files, where)),
+        warnings=[*_never_ready(files), *(_left_out(needs, where, hosts) if only else ())],
     )
 
 
-def _placed(files: Iterable[JobFile], only: Sequence[str]) -> Iterator[tuple[str, Entry, JobSpec]]:
-    """Each job on each of its hosts."""
-    taken: dict[tuple[str, str], str] = {}
+Placed = Mapping[str, Mapping[str, tuple[Entry, JobSpec]]]
+
+
+def _placed(files: Iterable[JobFile], only: Sequence[str]) -> Placed:
+    """The jobs of each host, by label."""
+    placed: dict[str, dict[str, tuple[Entry, JobSpec]]] = {}
     for file in files:
         for entry in file.entries:
             hosts = _hosts(entry, only)
             for index, host in enumerate(hosts, 1):
-                before = taken.setdefault((host, entry.spec.label), entry.place)
-                if before != entry.place:
-                    there = f" on {host}" if host else ""
-                    raise BadJobFile(f"{entry.place}: {entry.spec.label} is wanted{there} by {before} already")
                 spec = entry.spec if host == HERE else replace_words(entry, host, index, hosts)
-                yield host, entry, replace(spec, origin=file.name)
+                found = entry, replace(spec, origin=file.name)
+                before, _ = placed.setdefault(host, {}).setdefault(spec.label, found)
+                if before != entry:
+                    there = f" on {host}" if host else ""
+                    raise BadJobFile(f"{entry.place}: {spec.label} is wanted{there} by {before.place} already")
+    return placed
 
 
 def _hosts(entry: Entry, only: Sequence[str]) -> Sequence[str]:
@@ -108,21 +115,14 @@ def _hosts(entry: Entry, only: Sequence[str]) -> Sequence[str]:
     return only or (HERE,)
 
 
-def _entries(files: Iterable[JobFile]) -> Iterator[Entry]:
-    return (entry for file in files for entry in file.entries)
-
-
-def _order(files: Sequence[JobFile]) -> list[str]:
-    """All labels, each after those that its job depends on, else as the files have them."""
-    depends: dict[str, set[str]] = {entry.spec.label: set() for entry in _entries(files)}
-    for entry in _entries(files):
-        depends[entry.spec.label].update(label for label in entry.spec.depends_on if label in depends)
-    try:
-        return list(TopologicalSorter(depends).static_order())
-    except CycleError as error:
-        circle = " -> ".join(reversed(error.args[1]))
-        place = next(entry.place for entry in _entries(files) if entry.spec.label == error.args[1][0])
-        raise BadJobFile(f"{place}: DependsOn goes round in a circle: {circle}") from None
+def _of_host(
+    host: str, its: Mapping[str, tuple[Entry, JobSpec]], order: Sequence[str], where: Mapping[str, set[str]]
+) -> HostWish:
+    ordered = [its[label] for label in order if label in its]
+    return HostWish(
+        specs={spec.label: _local(spec, where, host) for entry, spec in ordered if not entry.disabled},
+        disabled=frozenset(spec.label for entry, spec in ordered if entry.disabled),
+    )
 
 
 def _local(spec: JobSpec, where: Mapping[str, set[str]], host: str) -> JobSpec:
@@ -131,21 +131,69 @@ def _local(spec: JobSpec, where: Mapping[str, set[str]], host: str) -> JobSpec:
     return spec if depends_on == spec.depends_on else replace(spec, depends_on=depends_on)
 
 
-def _stages(files: Sequence[JobFile], order: Sequence[str], where: Mapping[str, set[str]]) -> list[frozenset[str]]:
-    """The labels in stages: a job is in a later stage than one that it depends on and that is on another host."""
+def _entries(files: Iterable[JobFile]) -> Iterator[Entry]:
+    return (entry for file in files for entry in file.entries)
+
+
+def _depends(files: Iterable[JobFile], known: Container[str]) -> dict[str, set[str]]:
+    """For each label, those that its jobs depend on and that are known."""
     depends: dict[str, set[str]] = {}
     for entry in _entries(files):
-        depends.setdefault(entry.spec.label, set()).update(set(entry.spec.depends_on) & where.keys())
+        depends.setdefault(entry.spec.label, set()).update(label for label in entry.spec.depends_on if label in known)
+    return depends
+
+
+def _order(files: Sequence[JobFile]) -> list[str]:
+    """All labels, each after those that its job depends on, else as the files have them."""
+    depends = _depends(files, {entry.spec.label for entry in _entries(files)})
+    sorter = TopologicalSorter[str]()
+    for label in depends:
+        sorter.add(label)
+    for label, its in depends.items():
+        sorter.add(label, *its)
+    try:
+        return list(sorter.static_order())
+    except CycleError as error:
+        circle = " -> ".join(reversed(error.args[1]))
+        place = next(entry.place for entry in _entries(files) if entry.spec.label == error.args[1][0])
+        raise BadJobFile(f"{place}: DependsOn goes round in a circle: {circle}") from None
+
+
+def _needs(files: Sequence[JobFile], where: Mapping[str, set[str]]) -> dict[str, frozenset[str]]:
+    depends = _depends(files, where)
+    return {
+        label: frozenset(one for one in its if not where[label] <= where[one])
+        for label, its in depends.items()
+        if label in where
+    }
+
+
+def _stages(
+    order: Sequence[str], depends: Mapping[str, set[str]], needs: Mapping[str, frozenset[str]]
+) -> list[frozenset[str]]:
     stage: dict[str, int] = {}
     for label in order:
-        stage[label] = max((stage[one] + (not where[label] <= where[one]) for one in depends[label]), default=0)
+        stage[label] = max((stage[one] + (one in needs[label]) for one in depends[label]), default=0)
     return [
         frozenset(it for it in order if stage[it] == number) for number in range(max(stage.values(), default=-1) + 1)
     ]
 
 
-def _unknown(files: Sequence[JobFile], where: Mapping[str, set[str]]) -> Iterator[str]:
+def _never_ready(files: Sequence[JobFile]) -> Iterator[str]:
+    disabled = {entry.spec.label: entry.disabled for entry in _entries(files)}
+    disabled |= {entry.spec.label: False for entry in _entries(files) if not entry.disabled}
     for entry in _entries(files):
-        for label in entry.spec.depends_on:
-            if label not in where:
+        for label in () if entry.disabled else entry.spec.depends_on:
+            if label not in disabled:
                 yield f"{entry.place}: DependsOn names {label}, which no job here has; it waits for one that is ready"
+            elif disabled[label]:
+                yield f"{entry.place}: DependsOn names {label}, which is Disabled; nothing here makes it ready"
+
+
+def _left_out(
+    needs: Mapping[str, frozenset[str]], where: Mapping[str, set[str]], hosts: Mapping[str, HostWish]
+) -> Iterator[str]:
+    for label, its in needs.items():
+        unseen = [one for one in its if not where[one] <= hosts.keys()]
+        if unseen and any(label in wish.specs for wish in hosts.values()):
+            yield f"{label} depends on {', '.join(sorted(unseen))} of hosts that are left out; those are not looked at"

@@ -2,16 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
 from typing import Any
 
-from relaunch.applying.carrying import READY_S, Carrying, Pace, Result, Steps, look
+from relaunch.applying.carrying import READY_S, Carrying, Pace, Result
+from relaunch.applying.looking import Plans
+from relaunch.applying.plan import CHANGES
 from relaunch.applying.wanted import Wish
 from relaunch.cli.interruption import run_until_interrupted
-from relaunch.cli.output import write
+from relaunch.cli.output import say, write
 from relaunch.cli.over import Over
-from relaunch.cli.plans import changes, error_wire, hosts_of, name_of, read_wish, show_count, show_plans
-from relaunch.cli.results import Line, failure_line, status_of_all, tell_folded
+from relaunch.cli.plans import (
+    changes,
+    error_wire,
+    failed_line,
+    hosts_of,
+    look_at,
+    name_of,
+    read_wish,
+    show_count,
+    show_plans,
+)
+from relaunch.cli.progress import Progress
+from relaunch.cli.results import Line, status_of_all, tell_folded
 from relaunch.client.quick import encode
 from relaunch.errors import RelaunchError, Unreachable
 
@@ -35,18 +48,16 @@ def run_over(over: Over, arguments: Arguments) -> int:
 
 
 def _apply(arguments: Arguments, over: Over | None) -> int:
-    wish = read_wish(arguments, over)
-    outcome = _Outcome(as_json=arguments["json"], at_once=arguments["rolling"] is not None)
-    try:
-        run_until_interrupted(_carry_out(arguments, over, wish, outcome))
-    finally:
-        outcome.show()
+    # With --prune, a host that the files do not name any more is one that is to have none of their jobs.
+    wish = read_wish(arguments, over, strangers=arguments["prune"])
+    outcome = _Outcome(as_json=arguments["json"], slowly=arguments["rolling"] is not None)
+    run_until_interrupted(_carry_out(arguments, over, wish, outcome), outcome.interrupted)
     return outcome.status
 
 
 async def _carry_out(arguments: Arguments, over: Over | None, wish: Wish, outcome: _Outcome) -> None:
     async with hosts_of(arguments, over, wish) as hosts:
-        plans = await look(hosts, wish, prune=arguments["prune"])
+        plans = await look_at(hosts, wish, prune=arguments["prune"])
         show_plans(plans, _SHOWN, as_json=arguments["json"])
         outcome.planned(plans)
         well = {host: steps for host, steps in plans.items() if not isinstance(steps, RelaunchError)}
@@ -61,62 +72,98 @@ async def _carry_out(arguments: Arguments, over: Over | None, wish: Wish, outcom
             wait_ready=arguments["wait_ready"],
             ready_s=arguments["ready_timeout"] or READY_S,
         )
-        await Carrying(hosts, wish, well, pace, outcome.took).carry_out()
+        carrying = Carrying(hosts, wish, plans, pace, outcome.took)
+        outcome.begin(plans, carrying)
+        try:
+            await carrying.carry_out()
+        finally:
+            outcome.end()
 
 
 class _Outcome:
-    """What became of it all: told as it comes where a program reads it or it comes slowly, else folded at the end."""
+    """What became of it all: told as it comes where a program reads it or it comes slowly, else folded at the end.
 
-    def __init__(self, *, as_json: bool, at_once: bool) -> None:
+    Args:
+        as_json: Whether a program reads it.
+        slowly: Whether hosts have their turns.
+    """
+
+    def __init__(self, *, as_json: bool, slowly: bool) -> None:
         self._as_json = as_json
-        self._at_once = at_once
+        self._slowly = slowly
         self._lines: dict[str, list[Line]] = {}
         self._statuses: dict[str, int] = {}
+        self._owed: Counter[str] = Counter()
+        self._progress = Progress(())
+        self._carrying: Carrying | None = None
 
     @property
     def status(self) -> int:
         """The exit status: that of all hosts where they are alike, else that of a failure in part."""
         return status_of_all(list(self._statuses.values()) or [0])
 
-    def planned(self, plans: Mapping[str, Steps | RelaunchError]) -> None:
+    def planned(self, plans: Plans) -> None:
         """Take what could be found out of each host."""
         self._statuses = {
             host: steps.exit_status if isinstance(steps, RelaunchError) else 0 for host, steps in plans.items()
         }
 
+    def begin(self, plans: Plans, carrying: Carrying) -> None:
+        """From now on hosts are changed."""
+        self._carrying = carrying
+        for host, steps in plans.items():
+            if not isinstance(steps, RelaunchError) and changes(steps):
+                self._owed[host] = sum(step.verb in CHANGES for step in steps)
+        self._progress = Progress([name_of(host) for host in self._owed])
+        self._progress.begin()
+
     def took(self, result: Result) -> None:
         """Take the result of a step."""
         host = result.host
+        self._owed[host] -= 1
+        if not self._owed[host]:
+            self._progress.took(name_of(host))
         if result.error is not None or result.state != "done":
             failed = result.error.exit_status if result.error else _FAILED
             self._statuses[host] = self._statuses.get(host) or failed
+        self._progress.hold()
         if self._as_json:
             write(encode(_wire(result)) + "\n")
-            return
-        line = _line(result)
-        if self._at_once:
-            tell_folded({name_of(host): [line]})
+        elif self._slowly and result.state != "not begun":
+            tell_folded({name_of(host): [_line(result)]})
         else:
-            self._lines.setdefault(name_of(host), []).append(line)
+            self._lines.setdefault(name_of(host), []).append(_line(result))
+        self._progress.release()
 
-    def show(self) -> None:
+    def interrupted(self) -> None:
+        """Tell what is known when a signal has come."""
+        if self._carrying is None:
+            say("interrupted before anything was begun; nothing was changed")
+        else:
+            self._carrying.end()
+            self.end()
+
+    def end(self) -> None:
         """Tell what has not been told."""
+        self._progress.end()
         lines, self._lines = self._lines, {}
         tell_folded(lines)
 
 
 def _line(result: Result) -> Line:
-    step, error = result.step, result.error
+    step, error, host = result.step, result.error, result.host
     if result.state == "not begun":
-        return Line(f"{step.label}: not begun: {step.verb}", wrong=True)
+        told = f"not begun: {step.verb} {step.label}"
+        return failed_line(host, error, told) if error else Line(told, wrong=True)
     if result.state != "done" and error is not None:
-        what = "unknown whether it was" if result.state == "unknown" else "not"
-        return failure_line(result.host, error, f"{step.label}: {what} {_DONE[step.verb]}")
+        told = "unknown whether it was" if result.state == "unknown" else "not"
+        is_about_it = error.message.startswith(f"{step.label} ")
+        return failed_line(host, error, "" if is_about_it else f"{step.label}: {told} {_DONE[step.verb]}")
     job = result.job or {}
     words = f"{_DONE[step.verb]} {step.label}"
     folded = f"{words}, {job['state']}" if job else words
     if error is not None:
-        return failure_line(result.host, error, folded)
+        return failed_line(host, error, words)
     return Line(f"{folded}, pid {job['pid']}" if job.get("pid") else folded, folded)
 
 

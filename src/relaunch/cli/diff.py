@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from relaunch.applying.carrying import Plans, look
+from relaunch.applying.looking import Plans
 from relaunch.applying.wanted import Wish
 from relaunch.cli.interruption import run_until_interrupted
 from relaunch.cli.over import Over
-from relaunch.cli.plans import hosts_of, read_wish, show_plans
+from relaunch.cli.plans import hosts_of, look_at, read_wish, show_plans
 from relaunch.cli.results import status_of_all
 from relaunch.errors import RelaunchError
 
@@ -29,7 +29,7 @@ def run_over(over: Over, arguments: Arguments) -> int:
 
 
 def _diff(arguments: Arguments, over: Over | None) -> int:
-    wish = read_wish(arguments, over)
+    wish = read_wish(arguments, over, strangers=True)
     plans = run_until_interrupted(_look(arguments, over, wish))
     show_plans(plans, _SHOWN, as_json=arguments["json"])
     failed = [steps.exit_status for steps in plans.values() if isinstance(steps, RelaunchError)]
@@ -41,4 +41,4 @@ def _diff(arguments: Arguments, over: Over | None) -> int:
 
 async def _look(arguments: Arguments, over: Over | None, wish: Wish) -> Plans:
     async with hosts_of(arguments, over, wish) as hosts:
-        return await look(hosts, wish, prune=False)
+        return await look_at(hosts, wish, prune=False)

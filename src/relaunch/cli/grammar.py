@@ -258,7 +258,9 @@ COMMANDS = [
             "Shows the plan for each host: start, change (stop, then start), keep, stop. Then does it, on all hosts\n"
             "at once. What is as the files say is not touched. Where a step fails, what follows on that host is not\n"
             "begun, and each step that was not done is named. A job that depends on one of other hosts is started\n"
-            "when that is ready there. With -H only on those of the files' hosts; jobs without Hosts are for these."
+            "when that is ready there. Jobs without Hosts are for this host.\n"
+            "With -H it is done on those hosts only, and jobs without Hosts are for these; LAUNCH_HOSTS means nothing\n"
+            "here. A host that the files do not name any more is looked at with -H and --prune."
         ),
         example="launch apply --rolling 1 cluster.toml",
     ),
@@ -270,7 +272,7 @@ COMMANDS = [
             *_reaching(),
             _JSON,
         ],
-        description="The exit status is 0 where they do not differ, and 1 where they do.",
+        description="The exit status is 0 where they do not differ, and 1 where they do. For -H see launch apply.",
         example="launch diff cluster.toml",
     ),
     Command("schema", "print the JSON Schema of job files", [], example="launch schema"),

@@ -21,6 +21,8 @@ FANOUT = 32
 ANSWER_S = 30.0
 _OWN_FLAG = "-H"
 _NOT_FOR_HOSTS = ("bridge", "completion", "connections", "doctor", "load", "save", "schema", "version")
+# Their files say which hosts they are for; what is not typed is not to take any of those away.
+_BY_FILES = ("apply", "diff")
 _SEE = "see: launch --help"
 
 
@@ -65,7 +67,7 @@ def take_hosts(typed: Sequence[str]) -> tuple[Over | None, Sequence[str]]:
         if command is not None and command.name in _NOT_FOR_HOSTS:
             raise Usage(f"{command.name} is not for hosts; leave out {_OWN_FLAG}; {_SEE}")
         option, texts = _OWN_FLAG, given["hosts"]
-    elif command is None or command.name in _NOT_FOR_HOSTS or not os.environ.get(HOSTS_VARIABLE):
+    elif command is None or command.name in _NOT_FOR_HOSTS + _BY_FILES or not os.environ.get(HOSTS_VARIABLE):
         here = ("timeout",) if command is not None and command.name not in _NOT_FOR_HOSTS else ()
         for name in ("fanout", "timeout"):
             if given[name] is not None and name not in here:

@@ -5,15 +5,17 @@ Refuses to know how plans are made and carried out (``relaunch.applying``).
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from relaunch.applying.carrying import Hosts, Plans
+from relaunch.applying.looking import Hosts, Plans, look
 from relaunch.applying.plan import CHANGES, Step
 from relaunch.applying.wanted import HERE, Wish, wish_of
 from relaunch.cli.output import say, write
 from relaunch.cli.over import FANOUT, Over
+from relaunch.cli.progress import Progress
 from relaunch.cli.results import Line, failure_line, tell_folded
 from relaunch.client.cluster import ANSWER_S
 from relaunch.client.quick import encode
@@ -28,14 +30,19 @@ _HERE_WORD = "here"
 _VERBS = ("start", "change", "keep", "stop")
 
 
-def read_wish(arguments: Arguments, over: Over | None) -> Wish:
+def read_wish(arguments: Arguments, over: Over | None, *, strangers: bool) -> Wish:
     """What the files that are named want, of the hosts of ``over`` alone where it is given; warnings are said.
+
+    Args:
+        arguments: As typed.
+        over: The hosts, where they are typed.
+        strangers: Whether these may be others than those of the files.
 
     Raises:
         BadJobFile, Usage, BadHost: Something in them is wrong.
     """
     files = read_paths(arguments["paths"])
-    wish = wish_of(files, over.hosts if over else ())
+    wish = wish_of(files, over.hosts if over else (), strangers=strangers)
     for warning in [warning for file in files for warning in file.warnings] + list(wish.warnings):
         say(f"warning: {warning}")
     return wish
@@ -45,7 +52,17 @@ def hosts_of(arguments: Arguments, over: Over | None, wish: Wish) -> Hosts:
     """The hosts, not entered yet."""
     fanout = arguments["fanout"] or (over.fanout if over else FANOUT)
     timeout_s = arguments["timeout"] or (over.timeout_s if over else None) or ANSWER_S
-    return Hosts(wish.hosts, fanout=fanout, timeout_s=timeout_s)
+    return Hosts(wish.hosts, fanout=fanout, timeout_s=timeout_s, prompts=os.isatty(0) and os.isatty(2))
+
+
+async def look_at(hosts: Hosts, wish: Wish, *, prune: bool) -> Plans:
+    """The plans of hosts that are entered; where it takes a while, a line says who is waited for."""
+    progress = Progress([name_of(host) for host in wish.hosts])
+    progress.begin()
+    try:
+        return await look(hosts, wish, prune=prune, looked=lambda host: progress.took(name_of(host)))
+    finally:
+        progress.end()
 
 
 def name_of(host: str) -> str:
@@ -68,7 +85,7 @@ def show_plans(plans: Plans, shown: Sequence[str], *, as_json: bool) -> None:
     lines: dict[str, list[Line]] = {}
     for host, steps in plans.items():
         if isinstance(steps, RelaunchError):
-            lines[name_of(host)] = [failure_line(host, steps)]
+            lines[name_of(host)] = [failed_line(host, steps)]
         else:
             lines[name_of(host)] = [Line(step.text, step.folded) for step in steps if step.verb in shown]
     tell_folded(lines)
@@ -78,12 +95,20 @@ def show_count(plans: Mapping[str, Sequence[Step]]) -> None:
     """Say in a line how much there is to do."""
     verbs = Counter(step.verb for steps in plans.values() for step in steps)
     counted = ", ".join(f"{verbs[verb]} to {verb}" for verb in _VERBS)  # type: ignore[index] # the verbs are its keys
-    write(f"{counted}, on {len(plans)} host{'s' * (len(plans) != 1)}\n")
+    left = f", {verbs['leave']} left" if verbs["leave"] else ""
+    write(f"{counted}{left}, on {len(plans)} host{'s' * (len(plans) != 1)}\n")
 
 
-def changes(steps: Sequence[Step]) -> bool:
+def changes(steps: Sequence[Step] | RelaunchError) -> bool:
     """Whether anything is to be done."""
-    return any(step.verb in CHANGES for step in steps)
+    return not isinstance(steps, RelaunchError) and any(step.verb in CHANGES for step in steps)
+
+
+def failed_line(host: str, error: RelaunchError, about: str = "") -> Line:
+    """The line for a failure, as ``failure_line``; of this host too."""
+    if host != HERE:
+        return failure_line(host, error, about)
+    return Line(error.message if about in error.message else f"{about}: {error.message}", wrong=True)
 
 
 def _plan_wire(host: str, steps: Sequence[Step] | RelaunchError) -> dict[str, Any]:
