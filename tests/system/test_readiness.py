@@ -243,6 +243,45 @@ def test_what_is_said_at_once_is_heard(host: Host, go: Path) -> None:
         until(host, f"quick{number}", "ready")
 
 
+def test_a_child_that_waits_to_be_heard_is_heard(host: Host, go: Path) -> None:
+    """[S39] As systemd-notify(1): what it has sent along is closed when it has been heard, and then it ends."""
+    child = SAY + (
+        "if os.fork() == 0:\n"
+        "    say(b'READY=1')\n"
+        "    address = os.environ['NOTIFY_SOCKET']\n"
+        "    heard, sent = os.pipe()\n"
+        "    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as speaker:\n"
+        "        speaker.connect('\\0' + address[1:] if address[0] == '@' else address)\n"
+        "        socket.send_fds(speaker, [b'BARRIER=1'], [sent])\n"
+        "    os.close(sent)\n"
+        "    os._exit(len(os.read(heard, 1)))\n"
+        "os.wait()\n"
+        "time.sleep(300)"
+    )
+    go.touch()
+    submit(host, "job", *PYTHON, child, str(go), ready={"notify": True})
+    until(host, "job", "ready")
+
+
+def test_a_socket_with_a_file_serves_too(place: Host, go: Path) -> None:
+    """[S39] As users have it, and root where the name is taken: nobody else reaches it, and it goes at the end."""
+    path = place.socket.parent / "notify.sock"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as somebody:
+        somebody.bind(f"\0{path}")
+        place.serve()
+    assert path.stat().st_mode & 0o777 == 0o600
+    argv, ready = way("notify", go)
+    pid = submit(place, "job", *argv, ready=ready)["pid"]
+    assert environment(pid)["NOTIFY_SOCKET"] == str(path)
+    before = launcher_pid(place)
+    os.kill(before, signal.SIGSTOP)
+    go.touch()
+    kill(before)
+    until(place, "job", "ready")
+    place.launch("shutdown")
+    assert not path.exists()
+
+
 def test_only_who_says_so_gets_the_socket(host: Host) -> None:
     """[S39] [S14] Neither the launcher's own nor that of another job."""
     pid = submit(host, "plain")["pid"]

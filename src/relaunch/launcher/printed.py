@@ -72,6 +72,7 @@ class Growth:
 
     def close(self) -> None:
         """Stop watching everything."""
+        self._waiting.clear()
         if self._inotify is not None:
             self._inotify.close()
 

@@ -74,10 +74,11 @@ class Readiness:
         self._watches: dict[str, _Watch] = {}
         self._early: dict[str, str] = {}
         self._began = dict(_read(documents))
+        self._closed = False
 
     def changed(self, job: Job) -> None:
         """Something has become of a job: begin to watch it, or leave off."""
-        if job.spec.ready is None:
+        if job.spec.ready is None or self._closed:
             return
         is_due = isinstance(job.state, Running) and not job.state.ready
         watch = self._watches.get(job.id)
@@ -121,6 +122,7 @@ class Readiness:
 
     def close(self, *, finally_: bool) -> None:
         """Leave off; where no launcher follows, what jobs say is heard by nobody any more."""
+        self._closed = True
         for watch in self._watches.values():
             watch.task.cancel()
         self._watches.clear()
