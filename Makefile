@@ -13,7 +13,7 @@ PYTHON ?= python3
 
 # What the tests need from Debian: root gets them installed. The tests that need these need root too, so that anybody
 # else goes without both.
-DEBIAN_PACKAGES := $(if $(filter 0,$(shell id -u)),iproute2 nftables openssh-client openssh-server)
+DEBIAN_PACKAGES := $(if $(filter 0,$(shell id -u)),etcd-client etcd-server iproute2 nftables openssh-client openssh-server)
 
 # How many tests run at once: more than there are processors, since a test waits for half of its time.
 WORKERS ?= 4
