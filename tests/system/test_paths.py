@@ -137,8 +137,8 @@ def test_odd_ways_to_a_file_are_ways_to_it(tmp_path: Path, way: str) -> None:
 
 MOUNTS = """\
 21 1 254:0 / / rw,relatime shared:1 - ext4 /dev/vda rw
-22 21 0:20 / /home rw shared:2 - nfs4 server:/home rw,vers=4.2
-23 22 0:21 / /home/near rw - tmpfs none rw
+22 21 0:20 / /data rw shared:2 - nfs4 server:/data rw,vers=4.2
+23 22 0:21 / /data/near rw - tmpfs none rw
 24 21 0:22 / /mnt/with\\040blank rw - fuse.sshfs host:/ rw
 25 21 0:23 / /mnt/auto rw - autofs systemd-1 rw
 """
@@ -148,10 +148,10 @@ MOUNTS = """\
     ("path", "far"),
     [
         ("/", False),
-        ("/homes/a", False),
-        ("/home", True),
-        ("/home/a/b", True),
-        ("/home/near/a", False),
+        ("/database/a", False),
+        ("/data", True),
+        ("/data/a/b", True),
+        ("/data/near/a", False),
         ("/mnt/with blank/a", True),
         ("/mnt/auto/a", True),
         ("/mnt", False),

@@ -100,16 +100,24 @@ class Paths:
             self._events.close()
 
     def _set(self, path: str) -> None:
-        """Set the watches that a path needs now."""
-        self._events = self._events or kernel.PathEvents(self._told)
+        """Set the watches that a path needs now; where that cannot be, the log says so."""
         watched = self._paths[path]
+        try:
+            self._events = self._events or kernel.PathEvents(self._told)
+        except OSError as error:
+            log.warning("changes of %s will go unseen: %s", path, error.strerror)
+            return
         if watched.far is None:
             self._take(path, watched, _watches(self._events, path))
         elif watched.looking:
             watched.again = True
         else:
-            watched.looking = True
-            threading.Thread(target=self._look, args=(path, watched, self._events), daemon=True).start()
+            try:
+                threading.Thread(target=self._look, args=(path, watched, self._events), daemon=True).start()
+            except RuntimeError as error:  # the user has as many processes as he may have
+                log.warning("changes of %s may go unseen: %s", path, error)
+            else:
+                watched.looking = True
 
     def _take(self, path: str, watched: _Watched, found: "list[_Found]") -> None:
         """Take note of the watches that have been set for a path in place of those that it had."""
