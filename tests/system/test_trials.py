@@ -18,7 +18,8 @@ from relaunch.launcher.trees import Trees, all_pids
 from relaunch.launcher.trials import NotTried, Trials
 from relaunch.model import JobSpec
 
-PLACE = "/nowhere/but/here.sock"
+# Of this process alone: another that runs these tests beside it sweeps too.
+PLACE = f"/nowhere/but/here-{os.getpid()}.sock"
 JOB = Job(id="job", spec=JobSpec(label="a", argv=("true",)), submitted_at=0.0, state=Running(1, 1, 0.0))
 HANGS = ("sh", "-c", "trap '' TERM; setsid sleep 302 & (setsid sleep 303 &); sleep 304")
 
