@@ -95,6 +95,8 @@ def test_hosts_are_made_what_a_file_says_and_only_what_differs_is_touched(five: 
     assert files.diff() == []
     files.write(kv | {"EnvironmentVariables": {"LEVEL": "{host}"}}, web)
     assert files.diff(status=1) == ["host[1-3]: change kv (env.LEVEL)"]
+    files.write(kv | {"Nice": 5}, web)
+    assert files.diff(status=1) == ["host[1-3]: change kv (nice unset -> 5)"]
     call(five.ssh_hosts[1].socket, "Stop", {"patterns": ["kv"]})
     files.write(kv, web)
     answers = [json.loads(line) for line in files.apply("--json")]

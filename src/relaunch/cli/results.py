@@ -222,7 +222,8 @@ def tell_folded(lines: Mapping[str, Sequence[Line]]) -> None:
     wrong: list[str] = []
     for (is_wrong, folded), members in groups.items():
         hosts = fold(host for host, _ in members)
-        text = (members[0][1].text if len(members) == 1 else folded).replace(_HOSTS_MARK, hosts)
+        texts = {line.text for _, line in members}
+        text = (texts.pop() if len(texts) == 1 else folded).replace(_HOSTS_MARK, hosts)
         (wrong if is_wrong else well).append(f"{hosts}: {text}")
     write("".join(f"{text}\n" for text in well))
     for text in wrong:
