@@ -61,11 +61,11 @@ def test_a_job_that_goes_on_is_kept(state: str) -> None:
     ("state", "end", "step"),
     [
         ("exited", Exit(reason="exited", code=0), "keep kv"),
-        ("exited", Exit(reason="exited", code=3), "start kv (exited code 3)"),
-        ("exited", Exit(reason="crashed", signal="SEGV"), "start kv (crashed SEGV)"),
-        ("exited", Exit(reason="stopped", code=0), "start kv (stopped code 0)"),
+        ("exited", Exit(reason="exited", code=3), "start kv (exited, code 3)"),
+        ("exited", Exit(reason="crashed", signal="SEGV"), "start kv (crashed, signal SEGV)"),
+        ("exited", Exit(reason="stopped", code=0), "start kv (stopped, code 0)"),
         ("exited", Exit(reason="unknown"), "start kv (unknown)"),
-        ("failed", Exit(reason="start-failed", message="no such file"), "start kv (start-failed no such file)"),
+        ("failed", Exit(reason="start-failed", message="no such file"), "start kv (start-failed, no such file)"),
         ("stopping", None, "start kv (is stopping)"),
     ],
 )

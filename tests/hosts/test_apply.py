@@ -101,7 +101,7 @@ def test_hosts_are_made_what_a_file_says_and_only_what_differs_is_touched(five: 
     files.write(kv, web)
     answers = [json.loads(line) for line in files.apply("--json")]
     plans = {one["host"]: [(step["do"], step["why"]) for step in one["plan"]] for one in answers[:3]}
-    assert plans == {"host1": [("keep", None)] * 2, "host2": [("start", "stopped TERM")], "host3": [("keep", None)]}
+    assert plans == {"host1": [("keep", None)] * 2, "host2": [("start", "stopped, signal TERM")], "host3": [("keep", None)]}
     (result,) = answers[3:]
     assert (result["host"], result["label"], result["do"], result["result"]) == ("host2", "kv", "start", "done")
     after = pids(five)

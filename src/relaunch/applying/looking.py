@@ -120,4 +120,6 @@ async def look(hosts: Hosts, wish: Wish, *, prune: bool, looked: Callable[[str],
 
 def _too_old(host: str) -> RelaunchError:
     where, over = (f"{host}: ", f" -H {host}") if host else ("", "")
-    return OtherVersion(f"{where}the launcher is too old to be asked that; take this one: launch{over} serve --replace")
+    return OtherVersion(
+        f"{where}the launcher is too old for this; take a newer one into use with: launch{over} serve --replace"
+    )

@@ -116,8 +116,8 @@ def _state_of(job: JobStatus) -> str:
     end = job.exit
     if end is None or not job.finished:
         return f"is {job.state}"
-    how = f"code {end.code}" if end.code is not None else end.signal or end.message or ""
-    return f"{end.reason} {how}".strip()
+    how = f"code {end.code}" if end.code is not None else f"signal {end.signal}" if end.signal else end.message
+    return f"{end.reason}, {how}" if how else end.reason
 
 
 def differences(before: JobSpec, after: JobSpec) -> tuple[Difference, ...]:

@@ -19,6 +19,7 @@ from relaunch.cli.plans import (
     hosts_of,
     look_at,
     name_of,
+    progress_of,
     read_wish,
     show_count,
     show_plans,
@@ -50,18 +51,18 @@ def run_over(over: Over, arguments: Arguments) -> int:
 def _apply(arguments: Arguments, over: Over | None) -> int:
     # With --prune, a host that the files do not name any more is one that is to have none of their jobs.
     wish = read_wish(arguments, over, strangers=arguments["prune"])
-    outcome = _Outcome(as_json=arguments["json"], slowly=arguments["rolling"] is not None)
+    outcome = _Outcome(progress_of(wish.hosts), as_json=arguments["json"], slowly=arguments["rolling"] is not None)
     run_until_interrupted(_carry_out(arguments, over, wish, outcome), outcome.interrupted)
     return outcome.status
 
 
 async def _carry_out(arguments: Arguments, over: Over | None, wish: Wish, outcome: _Outcome) -> None:
     async with hosts_of(arguments, over, wish) as hosts:
-        plans = await look_at(hosts, wish, prune=arguments["prune"])
+        plans = await look_at(hosts, wish, outcome.progress, prune=arguments["prune"])
         show_plans(plans, _SHOWN, as_json=arguments["json"])
         outcome.planned(plans)
         well = {host: steps for host, steps in plans.items() if not isinstance(steps, RelaunchError)}
-        if not arguments["json"]:
+        if well and not arguments["json"]:
             show_count(well)
         if arguments["dry_run"] or not any(map(changes, well.values())):
             return
@@ -84,17 +85,21 @@ class _Outcome:
     """What became of it all: told as it comes where a program reads it or it comes slowly, else folded at the end.
 
     Args:
+        progress: Says who is waited for while hosts are looked at.
         as_json: Whether a program reads it.
         slowly: Whether hosts have their turns.
+
+    Attributes:
+        progress: Says it while they are looked at, and then while they are changed.
     """
 
-    def __init__(self, *, as_json: bool, slowly: bool) -> None:
+    def __init__(self, progress: Progress, *, as_json: bool, slowly: bool) -> None:
+        self.progress = progress
         self._as_json = as_json
         self._slowly = slowly
         self._lines: dict[str, list[Line]] = {}
         self._statuses: dict[str, int] = {}
         self._owed: Counter[str] = Counter()
-        self._progress = Progress(())
         self._carrying: Carrying | None = None
 
     @property
@@ -114,29 +119,30 @@ class _Outcome:
         for host, steps in plans.items():
             if not isinstance(steps, RelaunchError) and changes(steps):
                 self._owed[host] = sum(step.verb in CHANGES for step in steps)
-        self._progress = Progress([name_of(host) for host in self._owed])
-        self._progress.begin()
+        self.progress = progress_of(self._owed)
+        self.progress.begin()
 
     def took(self, result: Result) -> None:
         """Take the result of a step."""
         host = result.host
         self._owed[host] -= 1
         if not self._owed[host]:
-            self._progress.took(name_of(host))
+            self.progress.took(name_of(host))
         if result.error is not None or result.state != "done":
             failed = result.error.exit_status if result.error else _FAILED
             self._statuses[host] = self._statuses.get(host) or failed
-        self._progress.hold()
+        self.progress.hold()
         if self._as_json:
             write(encode(_wire(result)) + "\n")
         elif self._slowly and result.state != "not begun":
             tell_folded({name_of(host): [_line(result)]})
         else:
             self._lines.setdefault(name_of(host), []).append(_line(result))
-        self._progress.release()
+        self.progress.release()
 
     def interrupted(self) -> None:
         """Tell what is known when a signal has come."""
+        self.progress.end()
         if self._carrying is None:
             say("interrupted before anything was begun; nothing was changed")
         else:
@@ -145,7 +151,7 @@ class _Outcome:
 
     def end(self) -> None:
         """Tell what has not been told."""
-        self._progress.end()
+        self.progress.end()
         lines, self._lines = self._lines, {}
         tell_folded(lines)
 

@@ -6,7 +6,7 @@ from relaunch.applying.looking import Plans
 from relaunch.applying.wanted import Wish
 from relaunch.cli.interruption import run_until_interrupted
 from relaunch.cli.over import Over
-from relaunch.cli.plans import hosts_of, look_at, read_wish, show_plans
+from relaunch.cli.plans import hosts_of, look_at, progress_of, read_wish, show_plans
 from relaunch.cli.results import status_of_all
 from relaunch.errors import RelaunchError
 
@@ -41,4 +41,4 @@ def _diff(arguments: Arguments, over: Over | None) -> int:
 
 async def _look(arguments: Arguments, over: Over | None, wish: Wish) -> Plans:
     async with hosts_of(arguments, over, wish) as hosts:
-        return await look_at(hosts, wish, prune=False)
+        return await look_at(hosts, wish, progress_of(wish.hosts), prune=False)

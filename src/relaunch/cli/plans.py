@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from relaunch.applying.looking import Hosts, Plans, look
@@ -55,9 +55,13 @@ def hosts_of(arguments: Arguments, over: Over | None, wish: Wish) -> Hosts:
     return Hosts(wish.hosts, fanout=fanout, timeout_s=timeout_s, prompts=os.isatty(0) and os.isatty(2))
 
 
-async def look_at(hosts: Hosts, wish: Wish, *, prune: bool) -> Plans:
+def progress_of(hosts: Iterable[str]) -> Progress:
+    """What says who of these hosts is waited for."""
+    return Progress([name_of(host) for host in hosts])
+
+
+async def look_at(hosts: Hosts, wish: Wish, progress: Progress, *, prune: bool) -> Plans:
     """The plans of hosts that are entered; where it takes a while, a line says who is waited for."""
-    progress = Progress([name_of(host) for host in wish.hosts])
     progress.begin()
     try:
         return await look(hosts, wish, prune=prune, looked=lambda host: progress.took(name_of(host)))
