@@ -101,7 +101,11 @@ def test_hosts_are_made_what_a_file_says_and_only_what_differs_is_touched(five: 
     files.write(kv, web)
     answers = [json.loads(line) for line in files.apply("--json")]
     plans = {one["host"]: [(step["do"], step["why"]) for step in one["plan"]] for one in answers[:3]}
-    assert plans == {"host1": [("keep", None)] * 2, "host2": [("start", "stopped, signal TERM")], "host3": [("keep", None)]}
+    assert plans == {
+        "host1": [("keep", None)] * 2,
+        "host2": [("start", "stopped, signal TERM")],
+        "host3": [("keep", None)],
+    }
     (result,) = answers[3:]
     assert (result["host"], result["label"], result["do"], result["result"]) == ("host2", "kv", "start", "done")
     after = pids(five)
@@ -167,6 +171,24 @@ def test_what_fails_stops_what_follows_on_its_host_and_what_depends_on_it(files:
         "launch: host2: not begun: start c",
         "launch: host3: not begun: start d: c on host1 is not ready: it was not begun",
     ]
+
+
+def test_a_job_waits_for_one_of_another_host_to_be_ready(five: SshNetwork, files: Files) -> None:
+    """[A3]"""
+    shown = files.place / "shown"
+    log = job("log", "host2", Ready={"Command": ["test", "-e", str(shown)], "Interval": 0.05})
+    path = files.write(job("top", "host1", DependsOn=["log"]), log, job("free", "host1"))
+    with files.client.popen("apply", path) as process:
+        wait_for(lambda: "log" in five.ssh_hosts[1].jobs() and "free" in five.ssh_hosts[0].jobs())
+        assert "top" not in five.ssh_hosts[0].jobs()
+        shown.touch()
+        out, err = process.communicate(timeout=45)
+    assert (err, process.returncode) == ("", 0)
+    (ready,) = [event["time"] for event in five.ssh_hosts[1].events("log") if event["type"].endswith(".job.ready")]
+    (begun,) = [event["time"] for event in five.ssh_hosts[0].events("top") if event["type"].endswith(".job.submitted")]
+    assert ready < begun
+    assert f"host1: started top, running, pid {pids(five, 'top')['host1']}\n" in out
+    assert files.diff() == []
 
 
 def test_a_roll_goes_on_when_jobs_are_ready_and_stops_where_they_are_not(five: SshNetwork, files: Files) -> None:
