@@ -5,36 +5,22 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.system.becoming_ready import PYTHON, SAY, TELL, WAYS, state, told, way
 from tests.system.evidence import (
     environment,
     events,
     jobs,
     kill,
     kill_launcher,
-    kinds,
     launcher_pid,
 )
 from tests.system.launcher_host import Host, alive, children, wait_for
 from tests.system.peer import Message, Peer, call
-
-PYTHON = [sys.executable, "-I", "-S", "-c"]
-# Each program below does its part once the file is there that its first argument names.
-WAIT = "import os, socket, sys, time\nwhile not os.path.exists(sys.argv[1]): time.sleep(0.01)\n"
-LISTEN = WAIT + "s = socket.create_server(('127.0.0.1', int(sys.argv[2])))\ntime.sleep(300)"
-SAY = WAIT + (
-    "def say(text):\n"
-    "    address = os.environ['NOTIFY_SOCKET']\n"
-    "    address = '\\0' + address[1:] if address[0] == '@' else address\n"
-    "    socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM).sendto(text, address)\n"
-)
-TELL = SAY + "say(b'STATUS=good\\nREADY=1\\n')\ntime.sleep(300)"
-PRINT = "while ! [ -e $0 ]; do sleep 0.01; done; echo now it is ready; exec sleep 300"
 
 
 @pytest.fixture
@@ -49,44 +35,13 @@ def go(tmp_path: Path) -> Path:
     return tmp_path / "go"
 
 
-def free_port() -> int:
-    """A port that nobody listens on."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return int(server.getsockname()[1])
-
-
-def way(name: str, go: Path) -> tuple[list[str], dict[str, Any]]:
-    """A program that is ready when ``go`` is there, and how it shows that."""
-    if name == "port":
-        port = free_port()
-        return [*PYTHON, LISTEN, str(go), str(port)], {"port": port, "interval_s": 0.1}
-    if name == "command":
-        return ["sleep", "300"], {"command": ["test", "-e", str(go)], "interval_s": 0.1}
-    if name == "log_line":
-        return ["sh", "-c", PRINT, str(go)], {"log_line": "it is [a-z]+$"}
-    return [*PYTHON, TELL, str(go)], {"notify": True}
-
-
-WAYS = ["port", "command", "log_line", "notify"]
-
-
 def submit(host: Host, label: str, *argv: str, **spec: Any) -> Message:
     with Peer(host.socket) as peer:
         return peer.submit(label, *argv, **spec)
 
 
-def state(host: Host, label: str) -> str:
-    return str(jobs(host)[label]["state"])
-
-
 def until(host: Host, label: str, word: str) -> None:
     wait_for(lambda: state(host, label) == word, what=f"{label} is {word}")
-
-
-def told(host: Host, label: str) -> list[str]:
-    """The kinds of this label's events since its last submit."""
-    found = kinds(events(host, label))
-    return found[len(found) - 1 - found[::-1].index("job.submitted") :]
 
 
 def ready_processes(host: Host) -> list[int]:
@@ -436,73 +391,3 @@ def test_a_job_of_another_user_shows_it_too(host: Host, name: str) -> None:
 
 
 # The command line
-
-
-@pytest.mark.parametrize("name", ["port", "command", "log", "notify", "nothing"])
-def test_submit_waits_until_it_is_ready(host: Host, go: Path, name: str) -> None:
-    """[S36] [W6] Whichever way the options name; without any, until it is up."""
-    port = free_port()
-    ways = {
-        "port": (["--ready-port", str(port)], [*PYTHON, LISTEN, str(go), str(port)]),
-        "command": (["--ready-command", f"[ -e {go} ] && true"], ["sleep", "300"]),
-        "log": (["--ready-log", "it is [a-z]+$"], ["sh", "-c", PRINT, str(go)]),
-        "notify": (["--ready-notify"], [*PYTHON, TELL, str(go)]),
-        "nothing": ([], ["sleep", "300"]),
-    }
-    options, argv = ways[name]
-    with host.popen("submit", "-l", name, *options, "--wait-ready", "--", *argv) as submitting:
-        wait_for(lambda: name in jobs(host) and state(host, name) == "running", what="it is up")
-        if name != "nothing":
-            assert submitting.poll() is None
-        go.touch()
-        said, wrong = submitting.communicate(timeout=30)
-    word = "running" if name == "nothing" else "ready"
-    assert (said, wrong) == (f"{name}: {word}, pid {jobs(host)[name]['pid']}\n", "")
-    assert submitting.returncode == 0
-
-
-def test_submit_says_why_it_is_not_ready(host: Host) -> None:
-    """[S36] [W6] It ended, it was late, or it could not be started; a late one stays up."""
-    never = ["--ready-command", "false"]
-    ended = host.launch("submit", "-l", "ended", *never, "--wait-ready", "--", "sh", "-c", "exit 3", check=False)
-    assert (ended.returncode, ended.stdout) == (1, "")
-    assert ended.stderr == "launch: ended is not ready: exited, the last run ended with exit code 3\n"
-    late = host.launch(
-        "submit", "-l", "late", *never, "--ready-timeout", "0.2", "--wait-ready", "--", "sleep", "300", check=False
-    )
-    assert (late.returncode, late.stderr) == (1, "launch: late is not ready: running\n")
-    wait_for(lambda: "job.not-ready" in told(host, "late"), what="the event that it is late")
-    assert state(host, "late") == "running"
-    absent = host.launch("submit", "-l", "absent", *never, "--wait-ready", "--", "/no/such", check=False)
-    assert absent.returncode == 1
-    assert "absent was not started" in absent.stderr
-    done = host.launch("submit", "-l", "done", "--wait-ready", "--json", "--", "true")
-    assert json.loads(done.stdout)["label"] == "done"
-
-
-def test_submit_waits_across_the_launchers_death(host: Host, go: Path) -> None:
-    """[S39] [W7] Whether a job is ready can be asked again."""
-    options = ["--ready-command", f"test -e {go}", "--wait-ready"]
-    with host.popen("submit", "-l", "job", *options, "--", "sleep", "300") as submitting:
-        wait_for(lambda: jobs(host).get("job", {}).get("state") == "running", what="it is up")
-        kill_launcher(host)
-        go.touch()
-        assert submitting.communicate(timeout=30)[0].startswith("job: ready, pid ")
-    assert submitting.returncode == 0
-
-
-@pytest.mark.parametrize(
-    ("options", "line"),
-    [
-        (["--ready-notify", "--ready-port", "1"], "a job is ready in one way"),
-        (["--ready-timeout", "1"], "--ready-timeout means nothing without"),
-        (["--ready-port", "0"], "port"),
-        (["--ready-log", "("], "log_line is no regular expression"),
-    ],
-)
-def test_what_cannot_be_meant_is_refused(host: Host, options: list[str], line: str) -> None:
-    """[S36] [W6]"""
-    done = host.launch("submit", "-l", "job", *options, "--", "true", check=False)
-    assert done.returncode == 2
-    assert line in done.stderr
-    assert "job" not in jobs(host)
