@@ -18,12 +18,14 @@ from asyncio.subprocess import PIPE
 import relaunch
 
 AGAIN_S = 2.0
-KINDS = ("job.exited", "job.start-failed", "launcher.lost", "host.suspect", "host.lost", "host.back")
+KINDS = ("job.exited", "job.start-failed", "job.failed", "launcher.lost", "host.suspect", "host.lost", "host.back")
 
 
 def page_for(event: relaunch.Event) -> str | None:
     """What to tell; None where there is nothing to be told."""
     again = " (you may have been told already)" if event.redelivered else ""
+    if event.kind == "job.failed":
+        return f"{event.label} failed: it was started again too often, and is not any more{again}\n"
     if event.kind.startswith("job."):
         if event.data["expected"]:
             return None
