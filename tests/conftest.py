@@ -1,8 +1,12 @@
 """What tests of every kind ask for."""
 
 import os
+import signal
 
 import pytest
+
+# A script's shell ignores it for what it puts into the background, and the commands under test would inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture

@@ -1,15 +1,11 @@
 """Fixtures of the tests on real processes."""
 
-import signal
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from tests.system.keeper_process import KeeperProcess, Launcher, keeper
 from tests.system.launcher_host import Host
-
-# A script's shell ignores it for what it puts into the background, and the commands under test would inherit that.
-signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture
