@@ -21,7 +21,8 @@ from tests.system.peer import Peer, call
 LAUNCH = Path(sys.executable).with_name("launch")
 DEADLINE_S = 20.0
 COMMAND_S = 30.0
-_LOOK_S = 0.005
+# How long after a look there is another one: a tenth of what has been waited already, within these.
+_LOOK_S, _LOOK_MAX_S = 0.005, 0.03
 _ACTIVE = {"starting", "running", "ready", "stopping", "ending", "backoff", "waiting"}
 
 Value = TypeVar("Value")
@@ -29,10 +30,11 @@ Value = TypeVar("Value")
 
 def wait_for(condition: Callable[[], Value], timeout_s: float = DEADLINE_S, what: str = "") -> Value:
     """The first true value of a condition that nothing announces; fails by name after the deadline."""
-    end = time.monotonic() + timeout_s
+    begin = time.monotonic()
     while not (value := condition()):
-        assert time.monotonic() < end, f"{what or condition}: not within {timeout_s} s"
-        time.sleep(_LOOK_S)
+        waited_s = time.monotonic() - begin
+        assert waited_s < timeout_s, f"{what or condition}: not within {timeout_s} s"
+        time.sleep(min(max(_LOOK_S, waited_s / 10), _LOOK_MAX_S))
     return value
 
 
@@ -50,6 +52,7 @@ class Host:
         self.env = {name: value for name, value in os.environ.items() if not name.startswith(("XDG_", "LAUNCH_"))}
         self.enter: list[str] = []
         self._started: list[subprocess.Popen[str]] = []
+        self._seen: list[int] = []
         self.env |= {"XDG_RUNTIME_DIR": f"{self.place}/run", "XDG_STATE_HOME": f"{self.place}/state"}
 
     @property
@@ -150,6 +153,11 @@ class Host:
                         found.append(int(entry))
         return found
 
+    def ended(self, *but: int) -> bool:
+        """Whether no process is left but these. Finding all takes long, so those found last are looked at first."""
+        self._seen = [pid for pid in self._seen if alive(pid)] or [p for p in self.processes() if p not in but]
+        return not self._seen
+
     def tidy(self) -> bool:
         """End the jobs, the subscriptions and the commands of a test.
 
@@ -164,9 +172,9 @@ class Host:
             if status["subscribers"]:
                 peer.call("Unsubscribe", {"ids": [one["id"] for one in status["subscribers"]]})
             self._end_commands()
-            both = [status["keeper_pid"], status["launcher_pid"]]
-            wait_for(lambda: sorted(self.processes()) == sorted(both), what="the end of what a test has started")
-            return bool(status["launcher_starts"] == 1)
+            both = status["keeper_pid"], status["launcher_pid"]
+            wait_for(lambda: self.ended(*both), what="the end of what a test has started")
+            return bool(status["launcher_starts"] == 1 and all(map(alive, both)))
         return False
 
     def _end_commands(self) -> None:
@@ -175,12 +183,16 @@ class Host:
                 process.kill()
         self._started.clear()
 
+    def stop(self) -> None:
+        """Shut down whatever serves, and prove that nothing is left."""
+        with suppress(OSError, AssertionError), Peer(self.socket, COMMAND_S) as peer:
+            peer.call("Shutdown")
+        wait_for(self.ended, what="the end of every process")
+
     def end(self) -> None:
         """Shut down whatever serves, and prove that nothing is left; what is left is ended, and the test fails."""
         try:
-            with suppress(OSError, AssertionError), Peer(self.socket, COMMAND_S) as peer:
-                peer.call("Shutdown")
-            wait_for(lambda: not self.processes(), what="the end of every process")
+            self.stop()
         finally:
             for pid in self.processes():
                 with suppress(ProcessLookupError):
