@@ -1,16 +1,11 @@
 """Fixtures of the tests on hosts of their own."""
 
 import os
-import shutil
-import signal
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 
 import pytest
 from tests.hosts.network import Network
-from tests.hosts.sshd import Sshd, SshHost, SshNetwork
-from tests.system.launcher_host import wait_for
+from tests.hosts.sshd import Sshd, SshNetwork
 
 Connect = Callable[[int], Network]
 ConnectSsh = Callable[..., SshNetwork]
@@ -71,7 +66,8 @@ def networks() -> Iterator[list[SshNetwork]]:
 def five(networks: list[SshNetwork], monkeypatch: pytest.MonkeyPatch) -> Iterator[SshNetwork]:
     """Five ordinary hosts with launchers that have served other tests: no connection and no job is there, only history.
 
-    For tests that neither cut a host off nor end an sshd or a launcher.
+    A test may cut off a host, end its sshd or its launcher, and have it vanish: it is mended. Who changes more of a
+    network, or counts on what is in a journal, makes a network of its own.
     """
     if os.geteuid() != 0:
         pytest.skip("only root can make hosts out of namespaces")
@@ -80,18 +76,11 @@ def five(networks: list[SshNetwork], monkeypatch: pytest.MonkeyPatch) -> Iterato
         networks[0].serve()
     for name, value in networks[0].env.items():
         monkeypatch.setenv(name, value)
-    yield networks[0]
-    if not _tidy(networks[0]):
-        networks.pop().close()
-
-
-def _tidy(network: SshNetwork) -> bool:
-    """End the connections, the jobs and the subscriptions of a test; whether every launcher is good for another one."""
-    for pid in network.masters():
-        with suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
-    wait_for(lambda: not network.masters(), what="the end of every ssh")
-    shutil.rmtree(network.client / "run")
-    (network.client / "run").mkdir(mode=0o700)
-    with ThreadPoolExecutor() as threads:
-        return all(threads.map(SshHost.tidy, network.ssh_hosts))
+    network = networks.pop()
+    try:
+        yield network
+        network.mend()
+    except BaseException:
+        network.close()
+        raise
+    networks.append(network)

@@ -5,6 +5,7 @@ Knows how to make a host, cut it off, have it lose packets, and let it vanish. R
 """
 
 import os
+import signal
 import subprocess
 import tempfile
 import uuid
@@ -12,7 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Self
 
-from tests.system.launcher_host import Host, alive, wait_for
+from tests.system.launcher_host import Host, wait_for
 
 SUBNET, SUBNET6 = "10.77.0", "fd77::"
 _BOOT_ID = "/proc/sys/kernel/random/boot_id"
@@ -68,6 +69,7 @@ class NetworkHost(Host):
         self._namespaces = Namespaces("--net", "--mount", "--uts")
         self._port = f"port{number}"
         self.name = f"host{number}"
+        self._ruled = False
         self.address, self.address6 = f"{SUBNET}.{number}", f"{SUBNET6}{number}"
         self.enter = self._namespaces.enter
         self._namespaces.run("hostname", self.name)
@@ -100,6 +102,10 @@ class NetworkHost(Host):
         """Lose so many of the packets that arrive there; 0 heals it, 100 cuts it off."""
         self._rules("input", percent)
 
+    def wall(self) -> None:
+        """Let no datagram out."""
+        self._rules("output", 100, "meta l4proto udp")
+
     def cut(self) -> None:
         """Cut it off, both ways, without a sign to anybody."""
         self._rules("input", 100)
@@ -107,13 +113,16 @@ class NetworkHost(Host):
 
     def heal(self) -> None:
         """Let every packet through."""
-        self._rules("input", 0)
-        self._rules("output", 0)
+        if self._ruled:
+            self._rules("input", 0)
+            self._rules("output", 0)
+            self._ruled = False
 
-    def _rules(self, hook: str, percent: int) -> None:
+    def _rules(self, hook: str, percent: int, which: str = "") -> None:
+        self._ruled = True
         interface = {"input": "iifname", "output": "oifname"}[hook]
         chance = "" if percent >= 100 else f"numgen random mod 100 < {percent}"
-        chain = f"type filter hook {hook} priority 0\n{interface} != lo {chance} drop" if percent else ""
+        chain = f"type filter hook {hook} priority 0\n{interface} != lo {which} {chance} drop" if percent else ""
         table = f"inet {hook}_loss"
         rules = f"table {table} {{}}\ndelete table {table}\ntable {table} {{\nchain loss {{\n{chain}\n}}\n}}\n"
         with tempfile.NamedTemporaryFile("w", suffix=".nft") as file:
@@ -124,10 +133,12 @@ class NetworkHost(Host):
     def vanish(self) -> None:
         """Kill everything in it at once, and its network."""
         self.cut()
-        for pid in self.processes():
-            with suppress(ProcessLookupError):
-                os.kill(pid, 9)
-        wait_for(lambda: not any(map(alive, self.processes())), what="a host that was killed")
+        # Stopped first: nobody there may notice the end of another.
+        for number in (signal.SIGSTOP, signal.SIGKILL):
+            for pid in self.processes():
+                with suppress(ProcessLookupError):
+                    os.kill(pid, number)
+        wait_for(self.ended, what="a host that was killed")
 
     def end(self) -> None:
         """End what serves there, prove that nothing is left, take the host away."""

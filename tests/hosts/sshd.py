@@ -17,6 +17,7 @@ from pathlib import Path
 
 from tests.hosts.network import SUBNET, Namespaces, Network, NetworkHost, run
 from tests.system.launcher_host import LAUNCH, alive, wait_for
+from tests.system.peer import call
 
 CLIENT_ADDRESS = f"{SUBNET}.254"
 SSHD = "/usr/sbin/sshd"
@@ -136,6 +137,13 @@ class SshHost(NetworkHost):
             self._listener.wait()
         wait_for(lambda: not any(map(alive, pids)), what="the end of sshd")
 
+    def renew(self) -> None:
+        """Have a launcher without a history serve; fails where something of the last one is left."""
+        self.stop()
+        for name in ("run", "state"):
+            shutil.rmtree(self.place / name, ignore_errors=True)
+        self.serve()
+
     def sshd_pids(self) -> list[int]:
         """The one that listens, and one or two for each session."""
         return [pid for pid in self._inside() if _command(pid).startswith("sshd: ") or SSHD in _command(pid)]
@@ -152,6 +160,16 @@ class SshHost(NetworkHost):
                 if os.readlink(f"/proc/{entry}/ns/net") == mine:
                     found.append(int(entry))
         return found
+
+    def tidy(self) -> bool:
+        """See ``Host``; what jobs a test had is forgotten too, and sshd serves."""
+        if self._listener is None or self._listener.poll() is not None:
+            self.start_sshd()
+        if not super().tidy():
+            return False
+        os.truncate(self.place / "sshd.log", 0)
+        call(self.socket, "Unload", {"patterns": ["*"]})
+        return True
 
     def end(self) -> None:
         """End what serves there, prove that nothing is left, take the host away."""
@@ -236,6 +254,29 @@ class SshNetwork(Network):
         """How often the client has started ssh."""
         runs = self.client / "runs"
         return len(runs.read_text().splitlines()) if runs.exists() else 0
+
+    def mend(self) -> None:
+        """Make it fit for another test: nothing that a test did is left, save history and new boots.
+
+        Fails where a launcher that was harmed leaves something behind.
+        """
+        for host in self.ssh_hosts:
+            host.heal()
+        for pid in self.masters():
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        wait_for(lambda: not self.masters(), what="the end of every ssh")
+        (self.client / "runs").unlink(missing_ok=True)
+        shutil.rmtree(self.client / "run")
+        (self.client / "run").mkdir(mode=0o700)
+        self.write_config()
+        with ThreadPoolExecutor() as threads:
+            well = list(threads.map(SshHost.tidy, self.ssh_hosts))
+            list(
+                threads.map(
+                    SshHost.renew, (host for host, is_well in zip(self.ssh_hosts, well, strict=True) if not is_well)
+                )
+            )
 
     def write_config(self, *lines: str) -> None:
         """Write the client's configuration, these lines first: of a matter, ssh takes the first it reads."""

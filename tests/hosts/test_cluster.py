@@ -39,14 +39,6 @@ async def submit(connection: Connection) -> int | None:
     return (await connection.submit("p1", ["sleep", "120"])).pid
 
 
-@pytest.fixture
-def network(connect_ssh: ConnectSsh) -> SshNetwork:
-    """Five ordinary hosts, with launchers."""
-    network = connect_ssh()
-    network.serve()
-    return network
-
-
 def names(network: SshNetwork) -> list[str]:
     return [host.name for host in network.ssh_hosts]
 
@@ -134,28 +126,28 @@ def test_no_more_are_asked_at_a_time_than_is_said(five: SshNetwork) -> None:
     drive(work())
 
 
-def test_whoever_loses_interest_leaves_nothing_behind(network: SshNetwork) -> None:
+def test_whoever_loses_interest_leaves_nothing_behind(five: SshNetwork) -> None:
     """[R7]"""
 
     async def work() -> None:
-        async with Cluster(names(network)) as cluster, aclosing(cluster.each(lambda host: host.wait())) as answers:
+        async with Cluster(names(five)) as cluster, aclosing(cluster.each(lambda host: host.wait())) as answers:
             async for _ in answers:
                 break
         await close_all()
-        assert network.masters() == []
+        assert five.masters() == []
 
     drive(work())
     # A host notices a moment later.
-    wait_for(lambda: not any(host.bridges() for host in network.ssh_hosts), what="the end of every bridge")
+    wait_for(lambda: not any(host.bridges() for host in five.ssh_hosts), what="the end of every bridge")
 
 
-def test_a_wrong_name_is_refused_before_any_host_is_asked(network: SshNetwork) -> None:
+def test_a_wrong_name_is_refused_before_any_host_is_asked(five: SshNetwork) -> None:
     """[R4]"""
 
     async def work() -> None:
         with pytest.raises(BadHost):
             Cluster(["host1", "-v"])
-        assert network.ssh_runs() == 0
+        assert five.ssh_runs() == 0
 
     drive(work())
 
@@ -211,17 +203,17 @@ def test_what_was_before_is_not_told_unless_asked_for(five: SshNetwork) -> None:
     drive(work())
 
 
-def test_what_happened_in_an_outage_is_told_after_it(network: SshNetwork) -> None:
+def test_what_happened_in_an_outage_is_told_after_it(five: SshNetwork) -> None:
     """[R5] [R6]"""
-    cut, killed, shut = network.ssh_hosts[:3]
+    cut, killed, shut = five.ssh_hosts[:3]
 
     async def work() -> None:
         since = time.time()
-        cluster = Cluster(names(network), connect_timeout_s=3.0)
+        cluster = Cluster(names(five), connect_timeout_s=3.0)
         async with cluster, aclosing(cluster.events(kinds=["job.exited"], since_at=since)) as told:
-            for host in network.ssh_hosts:
+            for host in five.ssh_hosts:
                 host.launch("submit", "-l", "p1", "-p", "true")
-            await until(told, *((host.name, "job.exited") for host in network.ssh_hosts))
+            await until(told, *((host.name, "job.exited") for host in five.ssh_hosts))
             cut.cut()
             killed.kill_sshd()
             shut.launch("shutdown")

@@ -38,11 +38,9 @@ def failing(findings: Findings) -> dict[str, str]:
     return {name: f"{one['text']}; {one['advice']}" for name, one in findings.items() if one["level"] == "fail"}
 
 
-def test_hosts_that_are_well_share_their_lines(connect_ssh: ConnectSsh) -> None:
+def test_hosts_that_are_well_share_their_lines(five: SshNetwork) -> None:
     """[R25]"""
-    network = connect_ssh(*(Sshd() for _ in range(3)))
-    network.serve()
-    lines = doctor(network, "-H", "host[1-3]", status=0).splitlines()
+    lines = doctor(five, "-H", "host[1-3]", status=0).splitlines()
     assert [line.split()[1] for line in lines] == WELL
     assert all(line.startswith("ok") and "  host[1-3]: " in line for line in lines)
 
@@ -91,14 +89,12 @@ def test_a_key_that_is_not_accepted_and_one_that_is_not_known(connect_ssh: Conne
 
 
 @pytest.mark.timeout(90)
-def test_a_host_that_is_cut_off_holds_up_no_other(connect_ssh: ConnectSsh) -> None:
+def test_a_host_that_is_cut_off_holds_up_no_other(five: SshNetwork) -> None:
     """[R26]"""
-    network = connect_ssh(Sshd(), Sshd())
-    network.serve()
-    well, lost = network.ssh_hosts
+    well, lost, *_ = five.ssh_hosts
     lost.cut()
     begin = time.monotonic()
-    told = found(network, "-H", "host[1-2]", status=1)
+    told = found(five, "-H", "host[1-2]", status=1)
     assert time.monotonic() - begin < 25
     assert failing(told[well.name]) == {}
     assert [*failing(told[lost.name])] == ["ssh"]

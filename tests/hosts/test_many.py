@@ -23,20 +23,20 @@ def network(connect_ssh: ConnectSsh) -> SshNetwork:
     return network
 
 
-def test_jobs_are_started_listed_signalled_and_stopped(network: SshNetwork) -> None:
+def test_jobs_are_started_listed_signalled_and_stopped(five: SshNetwork) -> None:
     """[R8] [R9] [R10]"""
-    client = Client(network)
+    client = Client(five)
     assert client.over("submit", "-l", "p1", "--", "sleep", "120") == "host[1-5]: p1: running\n"
     head, *rows = client.over("list").splitlines()
     assert head.split()[:3] == ["HOST", "LABEL", "STATE"]
     assert [row.split()[:3] for row in rows] == [[name, "p1", "running"] for name in NAMES]
-    pids = {host.name: host.job("p1")["pid"] for host in network.ssh_hosts}
+    pids = {host.name: host.job("p1")["pid"] for host in five.ssh_hosts}
     assert {name: answer["result"][0]["pid"] for name, answer in client.answers("list").items()} == pids
     assert client.over("submit", "-l", "p1", "--", "true", status=1).startswith("launch: host[1-5]: label p1 is in use")
     assert client.over("signal", "CONT", "p1") == "host[1-5]: p1: CONT sent\n"
     assert client.over("signal", "BOGUS", "p1", status=2).startswith("launch: host[1-5]: ")
     assert client.over("restart", "p*") == "host[1-5]: p1: running\n"
-    assert all(host.job("p1")["pid"] != pids[host.name] for host in network.ssh_hosts)
+    assert all(host.job("p1")["pid"] != pids[host.name] for host in five.ssh_hosts)
     assert client.over("stop", "p1") == "host[1-5]: p1: stopped (TERM)\n"
     assert client.over("restart", "p1") == "host[1-5]: p1: running\n"
     assert client.over("kill", "p1") == "host[1-5]: p1: stopped (KILL)\n"
@@ -99,16 +99,16 @@ def test_what_is_known_is_told(five: SshNetwork) -> None:
     assert client.answers("wait", "p1")["host5"]["result"][0]["exit"]["code"] == 0
 
 
-def test_waiting_ends_as_the_first_job_that_failed(network: SshNetwork) -> None:
+def test_waiting_ends_as_the_first_job_that_failed(five: SshNetwork) -> None:
     """[R10]"""
-    client = Client(network)
+    client = Client(five)
     client.over("submit", "-l", "p1", "--", "sh", "-c", "exit $((({index} - 1) * 7))")
     assert client.over("wait", "p1", status=7).splitlines() == [
         f"launch: host{number}: p1 ended: code {(number - 1) * 7}" for number in range(2, 6)
     ]
     client.over("submit", "-l", "p2", "--", "sh", "-c", "exec sleep 0.$(({index} * 2))")
     assert client.over("wait", "p2") == ""
-    network.ssh_hosts[4].launch("shutdown")
+    five.ssh_hosts[4].launch("shutdown")
     assert "launch: host5: no launcher runs there" in client.over("wait", "p1", status=4)
 
 

@@ -72,12 +72,10 @@ def test_one_way_to_fail_has_its_own_status_and_one_line(connect_ssh: ConnectSsh
     assert client.over("serve", status=3).startswith("launch: host[1-3]: its login shell finds no launch")
 
 
-def test_a_host_that_needs_to_be_told_something_is_named(connect_ssh: ConnectSsh) -> None:
+def test_a_host_that_needs_to_be_told_something_is_named(five: SshNetwork) -> None:
     """[R3] [R9]"""
-    network = connect_ssh(Sshd(), Sshd(), Sshd())
-    network.serve()
-    network.write_config("Host host2 host3", " PubkeyAuthentication no")
-    said = Client(network, "host[1-3]").over("list", status=4)
+    five.write_config("Host host2 host3", " PubkeyAuthentication no")
+    said = Client(five, "host[1-3]").over("list", status=4)
     assert "launch: host2: ssh could not log in" in said
     assert "launch: host3: ssh could not log in" in said
     assert said.count("ssh-add") == 2
@@ -121,36 +119,32 @@ def cut_masters(network: SshNetwork, name: str) -> None:
             os.kill(pid, signal.SIGKILL)
 
 
-def test_a_submit_whose_answer_is_lost_is_asked_again_and_starts_nothing_twice(connect_ssh: ConnectSsh) -> None:
+def test_a_submit_whose_answer_is_lost_is_asked_again_and_starts_nothing_twice(five: SshNetwork) -> None:
     """[R12] [S26]"""
-    network = connect_ssh(*(Sshd(),) * 3)
-    network.serve()
-    client = Client(network, "host[1-3]")
-    host, others = network.ssh_hosts[2], network.ssh_hosts[:2]
+    client = Client(five, "host[1-3]")
+    *others, host = five.ssh_hosts[:3]
     os.kill(pid := host.launcher_pid, signal.SIGSTOP)
     try:
-        with client.popen("-H", client.hosts, "submit", "-l", "p1", "--", "sleep", "120") as process:
-            wait_for(lambda: host.bridges() and all("p1" in one.jobs() for one in others))
+        with client.popen("-H", client.hosts, "submit", "-l", "lost", "--", "sleep", "120") as process:
+            wait_for(lambda: host.bridges() and all("lost" in one.jobs() for one in others))
             # Once it is known that a forward is of no use now, what was asked lies in the launcher's socket.
             wait_for(
                 lambda: (known := Master.of(host.name).read()) and known.how, what="what is known of the way there"
             )
-            cut_masters(network, host.name)
+            cut_masters(five, host.name)
             os.kill(pid, signal.SIGCONT)
             out, err = process.communicate(timeout=45)
     finally:
         os.kill(pid, signal.SIGCONT)
-    assert (out, err, process.returncode) == ("host[1-3]: p1: running\n", "", 0)
-    kinds = [[event["type"].removeprefix("io.relaunch.") for event in one.events("p1")] for one in network.ssh_hosts]
+    assert (out, err, process.returncode) == ("host[1-3]: lost: running\n", "", 0)
+    kinds = [[event["type"].removeprefix("io.relaunch.") for event in one.events("lost")] for one in (*others, host)]
     assert kinds == [["job.submitted", "job.started"]] * 3
 
 
-def test_an_outcome_that_stays_unknown_is_said(connect_ssh: ConnectSsh) -> None:
+def test_an_outcome_that_stays_unknown_is_said(five: SshNetwork) -> None:
     """[R12] [W7]"""
-    network = connect_ssh(*(Sshd(),) * 3)
-    network.serve()
-    client = Client(network, "host[1-3]")
-    os.kill(pid := network.ssh_hosts[2].launcher_pid, signal.SIGSTOP)
+    client = Client(five, "host[1-3]")
+    os.kill(pid := five.ssh_hosts[2].launcher_pid, signal.SIGSTOP)
     try:
         # Over a new connection there is none that could be found to be stuck before anything is asked.
         done = client.launch("--timeout", "8", "-H", client.hosts, "submit", "-l", "p1", "--", "sleep", "120", status=4)
@@ -161,23 +155,21 @@ def test_an_outcome_that_stays_unknown_is_said(connect_ssh: ConnectSsh) -> None:
     assert "whether it was done is unknown; look with: launch -H host3 list" in done.stderr
 
 
-def test_a_host_cut_off_while_a_submit_is_under_way_is_unknown_and_none_runs_twice(connect_ssh: ConnectSsh) -> None:
+def test_a_host_cut_off_while_a_submit_is_under_way_is_unknown_and_none_runs_twice(five: SshNetwork) -> None:
     """[R12] [W7]"""
-    network = connect_ssh(Sshd(), Sshd())
-    network.serve()
-    client = Client(network, "host[1-2]")
-    host = network.ssh_hosts[1]
+    client = Client(five, "host[1-2]")
+    host = five.ssh_hosts[1]
     os.kill(pid := host.launcher_pid, signal.SIGSTOP)
     try:
         with client.popen("--timeout", "12", "-H", client.hosts, "submit", "-l", "p1", "--", "sleep", "120") as process:
-            wait_for(lambda: host.bridges() and "p1" in network.ssh_hosts[0].jobs())
+            wait_for(lambda: host.bridges() and "p1" in five.ssh_hosts[0].jobs())
             host.cut()
             os.kill(pid, signal.SIGCONT)
             out, err = process.communicate(timeout=45)
     finally:
         os.kill(pid, signal.SIGCONT)
     assert (out, process.returncode) == (
-        "host1: p1: running, pid " + str(network.ssh_hosts[0].job("p1")["pid"]) + "\n",
+        "host1: p1: running, pid " + str(five.ssh_hosts[0].job("p1")["pid"]) + "\n",
         4,
     )
     assert "host2: " in err
@@ -186,19 +178,17 @@ def test_a_host_cut_off_while_a_submit_is_under_way_is_unknown_and_none_runs_twi
     host.heal()
 
 
-def test_a_change_that_cannot_be_repeated_is_unknown_when_its_answer_is_lost(connect_ssh: ConnectSsh) -> None:
+def test_a_change_that_cannot_be_repeated_is_unknown_when_its_answer_is_lost(five: SshNetwork) -> None:
     """[R12] [W7]"""
-    network = connect_ssh(Sshd(), Sshd())
-    network.serve()
-    client = Client(network, "host[1-2]")
+    client, hosts = Client(five, "host[1-2]"), five.ssh_hosts[:2]
     client.over(
         "submit", "-l", "p1", "--stop-timeout", "0", "--", "sh", "-c", "trap '' TERM; while :; do sleep 1; done"
     )
     client.over("list")
     with client.popen("-H", client.hosts, "stop", "p1") as process:
-        for host in network.ssh_hosts:
-            wait_for(lambda: all(one.job("p1")["state"] == "stopping" for one in network.ssh_hosts))
-            cut_masters(network, host.name)
+        for host in hosts:
+            wait_for(lambda: all(one.job("p1")["state"] == "stopping" for one in hosts))
+            cut_masters(five, host.name)
         _, err = process.communicate(timeout=45)
     client.over("kill", "p1")
     assert process.returncode == 3

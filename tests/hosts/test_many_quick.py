@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 from tests.hosts.commanding import Client
-from tests.hosts.conftest import ConnectSsh
+from tests.hosts.sshd import SshNetwork
 from tests.system.launcher_host import LAUNCH
 
 from relaunch import __version__
@@ -27,14 +27,12 @@ from relaunch.errors import BadCall, OutcomeUnknown, ProtocolBroken, RelaunchErr
 from relaunch.places import make_private
 
 
-def test_a_short_command_over_connections_that_stay_is_quick(connect_ssh: ConnectSsh) -> None:
+def test_a_short_command_over_connections_that_stay_is_quick(five: SshNetwork) -> None:
     """[R16] [R2]"""
-    network = connect_ssh()
-    network.serve()
-    client = Client(network)
+    client = Client(five)
     client.over("list")
     client.over("list")
-    runs = network.ssh_runs()
+    runs = five.ssh_runs()
     lines = {
         "list": ["list"],
         "submit": ["submit", "-l", "p1", "--", "sleep", "120"],
@@ -53,23 +51,21 @@ def test_a_short_command_over_connections_that_stay_is_quick(connect_ssh: Connec
         imported = {row.rpartition("|")[2].strip() for row in done.stderr.splitlines()}
         assert "relaunch.client.fan" in imported
         assert not {"asyncio", "json", "socket", "ClusterShell", "re", "subprocess", "argparse"} & imported
-    assert network.ssh_runs() == runs
-    assert not [pid for host in network.ssh_hosts for pid in host.bridges()]
+    assert five.ssh_runs() == runs
+    assert not [pid for host in five.ssh_hosts for pid in host.bridges()]
 
 
-def test_a_forward_that_leads_nowhere_is_left_for_the_other_way(connect_ssh: ConnectSsh) -> None:
+def test_a_forward_that_leads_nowhere_is_left_for_the_other_way(five: SshNetwork) -> None:
     """[R16] [R6]"""
-    network = connect_ssh()
-    network.serve()
-    client = Client(network)
+    client = Client(five)
     client.over("list")
     client.over("list")
-    halted = network.ssh_hosts[0]
-    network.ssh_hosts[1].launch("shutdown")
-    network.ssh_hosts[1].serve()
-    network.ssh_hosts[2].launch("shutdown")
-    network.ssh_hosts[3].kill_sshd()
-    network.ssh_hosts[3].start_sshd()
+    halted = five.ssh_hosts[0]
+    five.ssh_hosts[1].launch("shutdown")
+    five.ssh_hosts[1].serve()
+    five.ssh_hosts[2].launch("shutdown")
+    five.ssh_hosts[3].kill_sshd()
+    five.ssh_hosts[3].start_sshd()
     said = client.over("submit", "-l", "p1", "--", "sleep", "120", status=4)
     assert said == (
         "host[1-2,4-5]: p1: running\nlaunch: host3: no launcher runs there; start it with: launch -H host3 serve\n"

@@ -89,9 +89,9 @@ def test_a_run_shows_its_output_and_ends_as_the_first_that_failed(network: SshNe
     assert client.over("run", "--", "/no/such", status=1).count("launch: host") == 5
 
 
-def test_signals_are_passed_on_to_every_job(network: SshNetwork) -> None:
+def test_signals_are_passed_on_to_every_job(five: SshNetwork) -> None:
     """[R13]"""
-    client = Client(network)
+    client = Client(five)
     script = "trap 'echo got it; exit 3' INT; echo ready; while :; do sleep 0.05; done"
     with client.popen("-H", client.hosts, "run", "-l", "p1", "--", "sh", "-c", script) as running:
         assert running.stdout is not None
@@ -101,13 +101,13 @@ def test_signals_are_passed_on_to_every_job(network: SshNetwork) -> None:
         assert running.wait(timeout=20) == 3
 
 
-def test_a_job_runs_on_where_its_host_is_lost_and_the_others_end_well(network: SshNetwork) -> None:
+def test_a_job_runs_on_where_its_host_is_lost_and_the_others_end_well(five: SshNetwork) -> None:
     """[R13] [W7]"""
-    client = Client(network)
-    lost = network.ssh_hosts[3]
+    client = Client(five)
+    lost = five.ssh_hosts[3]
     client.over("list")
     with client.popen(
-        "--timeout", "5", "-H", client.hosts, "run", "-l", "p1", "--", "sh", "-c", "echo ready; exec sleep 8"
+        "--timeout", "5", "-H", client.hosts, "run", "-l", "stays", "--", "sh", "-c", "echo ready; exec sleep 8"
     ) as running:
         assert running.stdout is not None
         assert running.stderr is not None
@@ -115,8 +115,8 @@ def test_a_job_runs_on_where_its_host_is_lost_and_the_others_end_well(network: S
         lost.cut()
         assert running.wait(timeout=50) == 4
         said = running.stderr.read()
-    assert "the rest of the output is in: launch -H host4 logs p1" in said
-    assert "for all that is known, p1 runs on there" in said
+    assert "the rest of the output is in: launch -H host4 logs stays" in said
+    assert "for all that is known, stays runs on there" in said
     lost.heal()
 
 

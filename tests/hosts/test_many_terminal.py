@@ -10,7 +10,7 @@ import time
 
 from tests.hosts.commanding import Client
 from tests.hosts.conftest import ConnectSsh
-from tests.hosts.sshd import Sshd, SshHost
+from tests.hosts.sshd import Sshd, SshHost, SshNetwork
 from tests.system.launcher_host import DEADLINE_S, LAUNCH
 
 
@@ -66,15 +66,13 @@ class Halted:
         os.kill(self._pid, signal.SIGCONT)
 
 
-def test_a_terminal_shows_who_is_waited_for_and_at_once_what_went_wrong(connect_ssh: ConnectSsh) -> None:
+def test_a_terminal_shows_who_is_waited_for_and_at_once_what_went_wrong(five: SshNetwork) -> None:
     """[R9] [R15] A host that hangs from the beginning is named while nothing comes; Ctrl-C tells what is known."""
-    network = connect_ssh(*(Sshd(),) * 3)
-    client = Client(network, "host[1-3]")
-    network.serve()
+    client = Client(five, "host[1-3]")
     client.over("list")
     client.over("submit", "-l", "p1", "--", "sleep", "120")
-    network.ssh_hosts[2].launch("shutdown")
-    with Halted(network.ssh_hosts[1]):
+    five.ssh_hosts[2].launch("shutdown")
+    with Halted(five.ssh_hosts[1]):
         shown = Terminal(client, "--timeout", "5", "-H", client.hosts, "signal", "CONT", "p1")
         shown.until("\x1b[K2 of 3 hosts have answered; waiting ")
         shown.until(" s for host2")
@@ -92,17 +90,15 @@ def test_a_terminal_shows_who_is_waited_for_and_at_once_what_went_wrong(connect_
         *_, first, second = shown.shown.rpartition("\x1b[K")[2].splitlines()
         assert first == "host1: p1: CONT sent"
         assert second.startswith("launch: host2: interrupted before it ")
-    network.ssh_hosts[2].serve()
+    five.ssh_hosts[2].serve()
 
 
-def test_an_interrupted_command_says_what_is_unknown(connect_ssh: ConnectSsh) -> None:
+def test_an_interrupted_command_says_what_is_unknown(five: SshNetwork) -> None:
     """[R15] [W7] Whichever way hosts are asked; what was not asked is not said to be unknown."""
-    network = connect_ssh(*(Sshd(),) * 3)
-    client = Client(network, "host[1-3]")
-    network.serve()
+    client = Client(five, "host[1-3]")
     for label in ("cold", "warm"):
         line = ["submit", "-l", label, "--json", "--", "true"]
-        with Halted(network.ssh_hosts[1]), client.popen("-H", client.hosts, *line) as process:
+        with Halted(five.ssh_hosts[1]), client.popen("-H", client.hosts, *line) as process:
             assert process.stdout is not None
             assert {json.loads(process.stdout.readline())["host"] for _ in range(2)} == {"host1", "host3"}
             process.send_signal(signal.SIGINT)
@@ -115,17 +111,15 @@ def test_an_interrupted_command_says_what_is_unknown(connect_ssh: ConnectSsh) ->
             )
         else:
             assert error["message"] == "host2: interrupted before it was asked; nothing was done"
-            assert label not in network.ssh_hosts[1].jobs()
+            assert label not in five.ssh_hosts[1].jobs()
 
 
-def test_no_host_waits_for_another_to_be_begun(connect_ssh: ConnectSsh) -> None:
+def test_no_host_waits_for_another_to_be_begun(five: SshNetwork) -> None:
     """[R6] Neither one that is not connected yet, nor one beyond the fanout where jobs are waited for."""
-    network = connect_ssh(*(Sshd(),) * 3)
-    client = Client(network, "host[1-3]")
-    network.serve()
+    client = Client(five, "host[1-3]")
     client.launch("-H", "host[1-2]", "list")
     client.launch("-H", "host[1-2]", "list")
-    halted = Halted(network.ssh_hosts[0])
+    halted = Halted(five.ssh_hosts[0])
     with halted, client.popen("--timeout", "25", "-H", client.hosts, "list", "--json") as asking:
         assert asking.stdout is not None
         began = time.monotonic()

@@ -44,11 +44,8 @@ async def settled(host: SshHost) -> None:
 
 
 @pytest.fixture
-def network(connect_ssh: ConnectSsh) -> SshNetwork:
-    """Two ordinary hosts; the first has a launcher."""
-    network = connect_ssh(Sshd(), Sshd())
-    network.ssh_hosts[0].serve()
-    return network
+def network(five: SshNetwork) -> SshNetwork:
+    return five
 
 
 def test_a_launcher_on_another_host_is_asked_like_one_here(network: SshNetwork) -> None:

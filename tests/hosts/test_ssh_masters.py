@@ -41,11 +41,8 @@ async def settled(host: SshHost) -> None:
 
 
 @pytest.fixture
-def network(connect_ssh: ConnectSsh) -> SshNetwork:
-    """Two ordinary hosts, with a launcher each."""
-    network = connect_ssh(Sshd(), Sshd())
-    network.serve()
-    return network
+def network(five: SshNetwork) -> SshNetwork:
+    return five
 
 
 def kill_master(host: SshHost, network: SshNetwork) -> None:
@@ -60,7 +57,7 @@ def test_what_masters_have_left_is_removed_by_a_command_for_another_host(
     network: SshNetwork, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """[R7] Its forward, its record and its turn, after whatever end."""
-    first, second = network.ssh_hosts
+    first, second, *_ = network.ssh_hosts
     monkeypatch.setattr("relaunch.client.leftovers.LISTED_S", 0.0)
     monkeypatch.setattr("relaunch.client.leftovers.PROBED_S", 0.0)
 
@@ -78,7 +75,7 @@ def test_what_masters_have_left_is_removed_by_a_command_for_another_host(
 
 def test_what_is_left_is_removed_by_a_quick_command_for_another_host_too(network: SshNetwork) -> None:
     """[R7] [R16] Which connects to nobody anew; whether the connection ended by itself or was killed."""
-    first, second = network.ssh_hosts
+    first, second, *_ = network.ssh_hosts
     client = Client(network, second.name)
 
     async def work() -> None:
@@ -102,7 +99,7 @@ def test_what_is_left_is_removed_by_a_quick_command_for_another_host_too(network
 
 def test_a_slow_launcher_costs_nobody_the_connection(network: SshNetwork) -> None:
     """[R29] It is asked, and waited for; a stream over the same connection goes on."""
-    host, _ = network.ssh_hosts
+    host, *_ = network.ssh_hosts
 
     async def work() -> None:
         await settled(host)
@@ -128,7 +125,7 @@ def test_a_slow_launcher_costs_nobody_the_connection(network: SshNetwork) -> Non
 
 def test_a_forward_that_nobody_knows_of_any_more_is_taken_back(network: SshNetwork) -> None:
     """[R7] As one of a process that was killed before it had put down what it had made."""
-    host, _ = network.ssh_hosts
+    host, *_ = network.ssh_hosts
 
     async def work() -> None:
         await settled(host)
@@ -169,7 +166,7 @@ def test_whoever_is_killed_while_it_makes_a_master_is_in_nobody_s_way(connect_ss
 
 def test_a_turn_that_is_taken_is_not_swept_away(network: SshNetwork, monkeypatch: pytest.MonkeyPatch) -> None:
     """[R7] Whoever is about to make a master is left alone, and nobody else may make it."""
-    first, second = network.ssh_hosts
+    first, second, *_ = network.ssh_hosts
     monkeypatch.setattr("relaunch.client.leftovers.LISTED_S", 0.0)
     monkeypatch.setattr("relaunch.client.leftovers.PROBED_S", 0.0)
 
@@ -190,7 +187,7 @@ def test_a_turn_that_is_taken_is_not_swept_away(network: SshNetwork, monkeypatch
 
 def test_a_forward_that_did_not_work_once_is_tried_again(network: SshNetwork) -> None:
     """[R2] As one that was tried while no launcher ran; but not at every request."""
-    host, _ = network.ssh_hosts
+    host, *_ = network.ssh_hosts
 
     async def work() -> None:
         await settled(host)
@@ -215,7 +212,7 @@ def test_a_forward_that_did_not_work_once_is_tried_again(network: SshNetwork) ->
 
 def test_a_launcher_that_goes_away_meanwhile_says_nothing_of_forwards(network: SshNetwork) -> None:
     """[R2] However often it happens just then, the next connection is a forward again."""
-    host, _ = network.ssh_hosts
+    host, *_ = network.ssh_hosts
 
     async def work() -> None:
         for _ in range(3):
@@ -234,7 +231,7 @@ def test_a_launcher_that_goes_away_meanwhile_says_nothing_of_forwards(network: S
 
 def test_orders_to_a_master_are_carried_out(network: SshNetwork, tmp_path: Path) -> None:
     """[R2] In the protocol of the ssh that is installed here."""
-    host, _ = network.ssh_hosts
+    host, *_ = network.ssh_hosts
 
     async def work() -> None:
         await settled(host)

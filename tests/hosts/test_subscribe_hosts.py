@@ -20,11 +20,8 @@ BUSY_S = 4.0
 
 
 @pytest.fixture
-def network(connect_ssh: ConnectSsh) -> SshNetwork:
-    """Five ordinary hosts, with launchers."""
-    network = connect_ssh()
-    network.serve()
-    return network
+def network(five: SshNetwork) -> SshNetwork:
+    return five
 
 
 @pytest.fixture
@@ -250,15 +247,14 @@ def test_events_come_without_ssh_once_it_is_registered(network: SshNetwork, here
 def test_a_host_whose_packets_do_not_come_through_is_named_until_they_do(network: SshNetwork, here: Here) -> None:
     """[R22]"""
     walled = network.ssh_hosts[2]
-    rules = "table inet wall { chain out { type filter hook output priority 0; meta l4proto udp drop; }; }"
-    walled._namespaces.run("nft", rules)
+    walled.wall()
     told = here.subscribe(network, *SERVE, *JOB_ENDS)
     said = told.says(f"{walled.name} cannot reach {told.address}: ")
     assert said.count("\n") == 1
     for host in network.ssh_hosts:
         fail(host, "p1")
     told.wait_for("job.exited", 4)
-    walled._namespaces.run("nft", "delete table inet wall")
+    walled.heal()
     told.wait_for("job.exited", 5)
     told.says(f"{walled.name}: ")
     assert told.ends_of() == everybody(network, "p1")
