@@ -32,6 +32,8 @@ BIN := .venv/bin
 TYPED := $(wildcard src tests benchmarks examples)
 
 export PYTHON
+# With it, each process that runs tests would compile all of them anew.
+unexport PYTHONDONTWRITEBYTECODE
 .SILENT:
 .PHONY: demo test check lives fuzz bench clean setup setup-dev setup-bench lint
 
