@@ -2,6 +2,9 @@
 
 import os
 import signal
+import subprocess
+import sys
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -232,3 +235,32 @@ def _wait_for_events(host: Host, count: int) -> None:
         peer.send("Events", {"follow": True}, more=True)
         while seen < count:
             seen += len(peer.answer()["events"])
+
+
+# A keeper that dies while its launcher's program is still being loaded.
+EARLY_DEATH = """
+import os, socket, sys, time
+keeper = os.getpid()
+ours, its = socket.socketpair()
+if os.fork() == 0:
+    ours.close()
+    while os.getppid() == keeper:
+        time.sleep(0.01)
+    places = ["--socket", "/nowhere", "--state", "/nowhere"]
+    fds = ["--keeper-fd", str(its.fileno()), "--listen-fd", "0", "--lock-fd", "0"]
+    its.set_inheritable(True)
+    os.execv(sys.executable, [sys.executable, "-m", "relaunch.launcher", *places, *fds])
+"""
+
+
+def test_a_launcher_whose_keeper_is_dead_before_it_has_looked_ends() -> None:
+    """[S22] [W10] It would hold the lock for ever, and nobody could serve any more."""
+    with subprocess.Popen(
+        [sys.executable, "-c", EARLY_DEATH], stderr=subprocess.PIPE, text=True, start_new_session=True
+    ) as keeper:
+        try:
+            _, said = keeper.communicate(timeout=20)  # the launcher has the pipe as well
+        finally:
+            with suppress(ProcessLookupError):
+                os.killpg(keeper.pid, signal.SIGKILL)
+    assert f"the keeper, {keeper.pid}, has ended" in said

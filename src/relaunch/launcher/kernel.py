@@ -10,6 +10,7 @@ import errno
 import os
 import select
 import signal
+import socket
 import struct
 import time
 from collections.abc import Callable, Iterator
@@ -37,6 +38,7 @@ _NS = 1_000_000_000
 _EVENT = struct.Struct("iIII")
 # An interval of none, and when: seconds and nanoseconds.
 _TIMER = struct.Struct("llll")
+_CREDENTIALS = struct.Struct("3i")
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.fallocate.argtypes = (ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c_int64)
@@ -49,15 +51,19 @@ def _checked(result: int) -> int:
     return result
 
 
-def die_with_parent(parent_pid: int) -> None:
-    """Have the kernel kill this process when its parent ends, see PR_SET_PDEATHSIG in prctl(2).
+def die_with_peer(fd: int) -> None:
+    """Have the kernel kill this process when its parent, which made this socket pair, ends; see PR_SET_PDEATHSIG.
+
+    Who made it the kernel says: had the parent been asked for after its death, that were already another process.
 
     Raises:
-        ProcessLookupError: The parent has already ended.
+        ProcessLookupError: It has already ended.
     """
     _checked(_libc.prctl(PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0))
-    if os.getppid() != parent_pid:
-        raise ProcessLookupError(f"parent {parent_pid} has ended")
+    with socket.socket(fileno=os.dup(fd)) as pair:
+        maker = _CREDENTIALS.unpack(pair.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size))[0]
+    if os.getppid() != maker:
+        raise ProcessLookupError(f"the keeper, {maker}, has ended")
 
 
 def fallocate(fd: int, mode: int, offset: int, length: int) -> None:

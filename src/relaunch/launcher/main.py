@@ -28,7 +28,7 @@ from relaunch.launcher.feed import Feed
 from relaunch.launcher.handlers import Handlers, Identity
 from relaunch.launcher.journal import Journal, NewEvent, StoredEvent, Write
 from relaunch.launcher.keeper_link import KeeperLink
-from relaunch.launcher.kernel import die_with_parent
+from relaunch.launcher.kernel import die_with_peer
 from relaunch.launcher.log import Log
 from relaunch.launcher.outgoing import Speaker
 from relaunch.launcher.output import Outputs
@@ -209,7 +209,7 @@ class Launcher:
             self._journal.commit()
 
     def _keeper_lost(self) -> None:
-        """The kernel kills this process at the same moment, see ``die_with_parent``; this only stops new work."""
+        """The kernel kills this process at the same moment, see ``die_with_peer``; this only stops new work."""
         log.error("the keeper has ended; the next 'launch serve' adopts its jobs")
         if not self._over.done():
             self._over.set_result(1)
@@ -318,7 +318,7 @@ def main(argv: Sequence[str]) -> int:
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     try:
-        die_with_parent(os.getppid())
+        die_with_peer(options.keeper_fd)
         return asyncio.run(_run(options))
     except (RelaunchError, OSError) as error:
         line = str(error) if isinstance(error, RelaunchError) else f"the launcher could not start: {error}"
