@@ -159,6 +159,41 @@ def test_a_trap_in_the_users_directory_is_not_walked_into(host: Host, tmp_path: 
     assert secret.read_text() == "root's\n"
 
 
+def test_what_the_user_puts_in_the_place_of_his_output_is_not_read(host: Host, tmp_path: Path) -> None:
+    """[S30] [S39] Root's launcher shows nothing, and searches nothing, that the user could not read."""
+    secret = tmp_path / "secret"
+    secret.write_text("root's\n")
+    secret.chmod(0o600)
+    home = host.place / "home"
+    home.mkdir()
+    os.chown(home, NOBODY.pw_uid, -1)
+    host.place.chmod(0o755)
+    tmp_path.chmod(0o755)
+    swap = f"echo mine; rm {home}/out; ln -s {secret} {home}/out"
+    with Peer(host.socket) as peer:
+        fields = {"user": "nobody", "stdout": f"{home}/out"}
+        peer.submit("plain", "sh", "-c", "echo mine; exit 1", **fields)
+        peer.call("Wait", {"patterns": ["plain"]})
+        peer.submit("ends", "sh", "-c", f"{swap}; exit 1", **fields)
+        peer.call("Wait", {"patterns": ["ends"]})
+        (home / "out").unlink()
+        peer.submit("stays", "sh", "-c", f"{swap}; sleep 300", ready={"log_line": "root"}, **fields)
+        wait_for((home / "out").is_symlink, what="the link is there")
+        kill_launcher(host)
+    assert [exits(host, label)[0]["output_tail"] for label in ("plain", "ends")] == [["mine"], []]
+    shown = host.launch("logs", "stays", check=False)
+    assert (shown.returncode, shown.stdout) != (0, "root's\n")
+    assert "belongs to another user" in shown.stderr
+    assert jobs(host)["stays"]["state"] == "running"
+
+
+def test_nobody_can_tell_the_id_of_another_users_job_from_his_own(host: Host) -> None:
+    """[S30] [S39] Who carries it is taken for a part of that job, and may say that it is ready."""
+    with Peer(host.socket) as peer:
+        ids = [peer.submit(f"a{number}", "true", user="nobody")["id"] for number in range(8)]
+    assert len({job_id[:8] for job_id in ids}) == 8
+
+
 def test_kept_limits_patterns_and_priority_reach_the_job(host: Host) -> None:
     """[S32]"""
     script = 'ionice; ulimit -Sn; ulimit -Hn; echo "$@"'

@@ -14,8 +14,10 @@ import stat
 import threading
 from collections.abc import AsyncIterator, Callable
 
+from relaunch.errors import BadSpec
 from relaunch.fields import Wire
 from relaunch.launcher import kernel
+from relaunch.launcher.accounts import account_of
 from relaunch.model import JobSpec
 from relaunch.places import size_bytes
 
@@ -92,7 +94,14 @@ class Outputs:
         def tail() -> Wire:
             if spec.stdout is None:
                 self._trim(self.path(spec.label), spec.output_bytes_max)
-            return {"output_tail": last_lines(path, TAIL_LINES, TAIL_BYTES)}
+            try:
+                file = self.open(spec, path)
+            except OSError:
+                return {"output_tail": []}
+            try:
+                return {"output_tail": last_lines(file, TAIL_LINES, TAIL_BYTES)}
+            finally:
+                os.close(file)
 
         return tail
 
@@ -110,6 +119,23 @@ class Outputs:
             return None if data is None else {"output_tail": _lines(data, TAIL_LINES)}
 
         return tail
+
+    def open(self, spec: JobSpec, path: str) -> int:
+        """Open a file that a job prints to for reading.
+
+        One that another user's job names has to be that user's own (S30): he can put a link to anything in its place,
+        and has no more of what root can read than of what root can write. To become him for that would let him have
+        this thread hang.
+
+        Raises:
+            OSError: It cannot be opened, is no regular file, or is not the user's.
+        """
+        owner = None if path == self.path(spec.label) else _owner(spec)
+        file = open_regular(path)
+        if owner is not None and os.fstat(file).st_uid != owner:
+            os.close(file)
+            raise OSError(errno.EPERM, "belongs to another user than the job, and is not read for it")
+        return file
 
     def _watch_new(self) -> None:
         """Watch the files of jobs that have just started, now that those who waited for the start have their answer."""
@@ -157,7 +183,7 @@ class Outputs:
             OSError: There is no such file, or it cannot be read.
         """
         path = self.path_of(spec)
-        file = await self._loop.run_in_executor(None, open_regular, path)
+        file = await self._loop.run_in_executor(None, self.open, spec, path)
         grown = self._follow(path) if follow else None
         try:
             offset, cut = await self._loop.run_in_executor(None, self._start, path, file, lines)
@@ -220,6 +246,15 @@ class Outputs:
             del self._followers[path]
             if self._changes is not None:
                 self._changes.unwatch(self._watches.pop(path))
+
+
+def _owner(spec: JobSpec) -> int | None:
+    """Whose the files have to be that a job names; None where it runs as who this is."""
+    try:
+        user = account_of(spec).user
+    except BadSpec as error:  # he was there when it was started
+        raise OSError(errno.EPERM, str(error)) from None
+    return None if user is None else int(user["uid"])
 
 
 def open_regular(path: str) -> int:
@@ -287,21 +322,12 @@ def start_of_lines(fd: int, lines: int | None) -> int:
     return first
 
 
-def last_lines(path: str, lines: int, bytes_max: int) -> list[str]:
-    """The last lines of a regular file, at most so many bytes; none where it cannot be read. Never blocks on a FIFO."""
+def last_lines(file: int, lines: int, bytes_max: int) -> list[str]:
+    """The last lines of a file, at most so many bytes; none where it cannot be read."""
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        data = os.pread(file, bytes_max, max(0, os.fstat(file).st_size - bytes_max))
     except OSError:
         return []
-    try:
-        found = os.fstat(fd)
-        if not stat.S_ISREG(found.st_mode):
-            return []
-        data = os.pread(fd, bytes_max, max(0, found.st_size - bytes_max))
-    except OSError:
-        return []
-    finally:
-        os.close(fd)
     return _lines(data, lines)
 
 

@@ -11,7 +11,8 @@ from typing import NamedTuple
 
 from relaunch.launcher import kernel
 from relaunch.launcher.matcher import BATCH_BYTES_MAX, Matcher, TooSlow
-from relaunch.launcher.output import Outputs, open_regular
+from relaunch.launcher.output import Outputs
+from relaunch.model import JobSpec
 
 LINE_BYTES_MAX = 16 * 1024
 """What follows in a line is not searched."""
@@ -89,16 +90,17 @@ class Search:
         outputs: Cuts files.
         matcher: Searches lines.
         growth: Tells when there may be more.
+        spec: The job's that prints.
         path: The file.
-        is_own: Whether it is the job's own, which only its launcher cuts.
     """
 
-    def __init__(self, outputs: Outputs, matcher: Matcher, growth: Growth, path: str, *, is_own: bool) -> None:
+    def __init__(self, outputs: Outputs, matcher: Matcher, growth: Growth, spec: JobSpec, path: str) -> None:
         self._outputs = outputs
         self._matcher = matcher
         self._growth = growth
+        self._spec = spec
         self._path = path
-        self._is_own = is_own
+        self._is_own = path == outputs.path(spec.label)  # which only its launcher cuts
         self._slow = 0
 
     async def until_found(self, pattern: str, begin: Place, again_s: float, moved: Callable[[Place], None]) -> None:
@@ -111,10 +113,10 @@ class Search:
             moved: Told where the run began when that is another place, as when the file has been cut.
 
         Raises:
-            OSError: The file cannot be read, or is no regular one.
+            OSError: As ``Outputs.open``.
             TooSlow: The expression is of no use.
         """
-        file = await asyncio.get_running_loop().run_in_executor(None, open_regular, self._path)
+        file = await asyncio.get_running_loop().run_in_executor(None, self._outputs.open, self._spec, self._path)
         try:
             with self._matcher:
                 await self._search(file, pattern, begin, again_s, moved)

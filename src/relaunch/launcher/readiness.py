@@ -176,9 +176,7 @@ class Readiness:
                 search.cancel()
 
     async def _search(self, job: Job, path: str, pattern: str, interval_s: float) -> None:
-        search = Search(
-            self._outputs, self._matcher, self._growth, path, is_own=path == self._outputs.path(job.spec.label)
-        )
+        search = Search(self._outputs, self._matcher, self._growth, job.spec, path)
         problem = ""
         for pause in _pauses(max(interval_s, USELESS_PAUSE_S_MAX)):
             try:

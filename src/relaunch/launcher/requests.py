@@ -9,7 +9,6 @@ import secrets
 import time
 from collections.abc import Awaitable
 from dataclasses import replace
-from itertools import count
 
 from relaunch.core import supervision as core
 from relaunch.core.job import (
@@ -50,8 +49,6 @@ class Requests:
         self._supervisor = supervisor
         self._journal = journal
         self._closing = False
-        self._ids = secrets.token_hex(6)
-        self._numbers = count(1)
         # Labels of jobs whose sockets are being bound: under which request, and what ends when that is over.
         self._binding: dict[str, tuple[str | None, asyncio.Future[None]]] = {}
 
@@ -111,7 +108,7 @@ class Requests:
             if not gone:
                 raise self.survived(old)
         old = self._vacant(spec.label)
-        job_id = f"{self._ids}{next(self._numbers):x}"
+        job_id = secrets.token_hex(8)  # not to be guessed: who carries it is taken for the job
         if spec.sockets:
             old = await self._bind(job_id, spec, request)
         hold, held = self._supervisor.demand.look(spec)
