@@ -136,7 +136,10 @@ def test_what_is_malformed_is_one_line_that_names_it(text: str, part: str) -> No
     assert "\n" not in caught.value.message
 
 
-@pytest.mark.parametrize("text", ["-oProxyCommand=x", "n1;id", "n1,$(id)", "a`id`", "user@-x", "h'", "h|x", "n\0"])
+@pytest.mark.parametrize(
+    "text",
+    ["-oProxyCommand=x", "n1;id", "n1,$(id)", "a`id`", "user@-x", "h'", "h|x", "n\0", "n1:0", "ssh://u@[::1]:65536"],
+)
 def test_hostile_names_are_refused(text: str) -> None:
     """[R4][R8]"""
     with pytest.raises((BadHost, Usage)):
@@ -158,3 +161,9 @@ def test_a_file_holds_hosts(tmp_path: Path) -> None:
     file.write_text("n[1-")
     with pytest.raises(Usage, match="bracket"):
         expand([f"^{file}"])
+
+
+def test_a_file_without_an_end_is_refused() -> None:
+    """[R8]"""
+    with pytest.raises(Usage, match="at most"):
+        expand(["^/dev/zero"])

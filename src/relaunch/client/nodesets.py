@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 HOSTS_MAX = 10_000
 FILE_MARK = "^"
+_FILE_CHARACTERS_MAX = 4 * 1024 * 1024
 _OPERATORS = "!&^"
 # What makes a part of the text more than a name; a user's name may stand before an "@".
 _MORE = frozenset("[]*?%")
@@ -102,11 +103,13 @@ def _is_address(part: str) -> bool:
 def _from_file(path: str, option: str) -> Iterator[str]:
     try:
         with open(path, encoding="utf-8") as file:
-            lines = file.read().splitlines()
+            text = file.read(_FILE_CHARACTERS_MAX + 1)
     except (OSError, ValueError) as error:
         why = getattr(error, "strerror", None) or "it is not text"
         raise Usage(f"{option} {FILE_MARK}{path}: the file cannot be read: {why}") from None
-    for line in lines:
+    if len(text) > _FILE_CHARACTERS_MAX:
+        raise Usage(f"{option} {FILE_MARK}{path}: a file of hosts has at most {_FILE_CHARACTERS_MAX} characters")
+    for line in text.splitlines():
         text = line.partition("#")[0]
         if text.lstrip().startswith(FILE_MARK):
             raise Usage(f"{option} {FILE_MARK}{path}: a file of hosts names no other file, as {text.strip()!r} does")

@@ -18,6 +18,7 @@ ALIVE_TRIES = 3
 """A peer that leaves so many questions unanswered, one every ``ALIVE_S``, is gone."""
 
 _HOST_CHARACTERS_MAX = 255
+_PORT_MAX = 65535
 # Beside letters and digits: what names, addresses, users and ssh:// need, and nothing that a shell reads.
 _HOST_PUNCTUATION = frozenset("._-:@[]%+=,/~")
 
@@ -39,6 +40,7 @@ def check_host(host: str) -> str:
     if any(part.startswith("-") for part in host.removeprefix("ssh://").split("@")):
         raise BadHost(f"host {host!r}: a host's name, or a user's, does not begin with '-'")
     _check_brackets(host)
+    _check_port(host)
     return host
 
 
@@ -52,6 +54,13 @@ def _check_brackets(host: str) -> None:
     well = rest.startswith("[") and closed and ":" in address and not address.startswith("-")
     if not well or (port and not (port.startswith(":") and number.isascii() and number.isdecimal())):
         raise BadHost(f"host {host!r}: an address in brackets is [IPV6] or [IPV6]:PORT")
+
+
+def _check_port(host: str) -> None:
+    name, colon, port = host.removeprefix("ssh://").rpartition(":")
+    is_port = colon and (":" not in name or name.endswith("]")) and port.isascii() and port.isdecimal()
+    if is_port and not 0 < int(port) <= _PORT_MAX:
+        raise BadHost(f"host {host!r}: a port is 1 to {_PORT_MAX}, not {port}")
 
 
 def environment(*, prompts: bool, passes_on: bool = False) -> dict[str, str]:
