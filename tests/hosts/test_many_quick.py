@@ -1,5 +1,6 @@
 """The quickest way to many hosts, through sockets that ssh forwards already, and where these lead nowhere."""
 
+import asyncio
 import json
 import os
 import signal
@@ -21,6 +22,8 @@ from tests.system.launcher_host import LAUNCH
 
 from relaunch import __version__
 from relaunch.client.calls import Call, list_jobs, stop, submit, wait
+from relaunch.client.cluster import Cluster
+from relaunch.client.connection import Connection
 from relaunch.client.fan import PROVED_S, Fan, message
 from relaunch.client.forwards import masters_directory, stem_of
 from relaunch.errors import BadCall, OutcomeUnknown, ProtocolBroken, RelaunchError
@@ -337,3 +340,55 @@ def test_large_requests_and_answers_pass(directory: None) -> None:
         assert (took["a"]["env"], took["b"]["env"], left) == (spec["env"], spec["env"], [])
     with pytest.raises(BadCall):
         message(submit({"label": "x" * 5_000_000}, "id1"))
+
+
+def not_what_was_asked_for(message: dict[str, Any]) -> bytes:
+    return well(message) if message["method"].endswith("GetInfo") else answer({"jobs": [{}], "outcomes": [5]})
+
+
+@pytest.mark.parametrize("line", [["list"], ["stop", "x"], ["wait", "x"], ["wait", "x", "--json"]])
+def test_an_answer_that_cannot_be_read_is_the_failure_of_one_host(directory: None, line: list[str]) -> None:
+    """[R6] [R10]"""
+    with far_ends({"a": well, "b": not_what_was_asked_for}):
+        done = subprocess.run([LAUNCH, "-H", "a,b", *line], capture_output=True, text=True, timeout=30, check=False)
+    assert done.returncode == 4
+    assert "b: the launcher's answer is not what was asked for" in done.stdout + done.stderr
+    assert "LABEL" in done.stdout or line != ["list"]
+
+
+def test_a_program_gets_an_error_for_an_answer_that_cannot_be_read(directory: None) -> None:
+    """[R6]"""
+
+    async def events(launcher: Connection) -> list[object]:
+        return [event async for event in launcher.events()]
+
+    async def work() -> None:
+        async with Cluster(["a", "b"]) as cluster:
+            answers = {host: answer async for host, answer in cluster.each(lambda launcher: launcher.list())}
+            assert answers.pop("a") == []
+            assert type(answers["b"]) is ProtocolBroken
+            streams = {host: answer async for host, answer in cluster.each(events)}
+            assert type(streams["b"]) is ProtocolBroken
+
+    def both(message: dict[str, Any]) -> bytes:
+        return (
+            answer({"events": [{"id": 5}]}) if message["method"].endswith("Events") else not_what_was_asked_for(message)
+        )
+
+    with far_ends({"a": well, "b": both}):
+        asyncio.run(work())
+
+
+@pytest.mark.parametrize("line", [["list"], ["submit", "-l", "x", "--", "true"]])
+def test_what_another_host_says_does_nothing_to_a_terminal(directory: None, line: list[str]) -> None:
+    """[R9] [D30]"""
+    odd = "p\x1b[2J\nq\x9b\u202e"
+    job = {"label": odd, "state": odd, "restarts": 0, "argv": [odd], "exit": {"signal": odd}}
+
+    def script(message: dict[str, Any]) -> bytes:
+        return well(message) if message["method"].endswith("GetInfo") else answer({"jobs": [job], "job": job})
+
+    with far_ends({"a": script, "b": script}):
+        done = subprocess.run([LAUNCH, "-H", "a,b", *line], capture_output=True, text=True, timeout=30, check=True)
+    assert all(shown.isprintable() for shown in done.stdout.split("\n"))
+    assert "p\\x1b[2J" in done.stdout

@@ -35,12 +35,12 @@ def run_over(over: Over, arguments: Arguments) -> int:
     from relaunch.cli.many import request
     from relaunch.cli.results import Results, Told
 
-    results = Results(over, lambda _host, _jobs: Told(), show=_show, as_json=arguments["json"])
+    results = Results(over, lambda _host, _jobs: Told(), show=_shown, as_json=arguments["json"])
     return request(over, arguments, lambda its: list_jobs(its["patterns"]), results)
 
 
-def _show(jobs_of: dict[str, list[Wire]]) -> None:
+def _shown(jobs_of: dict[str, list[Wire]]) -> str:
     from relaunch.cli.render import jobs_table
 
     rows = [(host, job) for host, jobs in jobs_of.items() for job in jobs]
-    write(jobs_table([job for _, job in rows], terminal=os.isatty(STDOUT), hosts=[host for host, _ in rows]))
+    return jobs_table([job for _, job in rows], terminal=os.isatty(STDOUT), hosts=[host for host, _ in rows])

@@ -124,7 +124,7 @@ def jobs_table(jobs: Sequence[Wire], *, terminal: bool, hosts: Sequence[str] | N
 
 
 def _row(job: Wire) -> tuple[str, ...]:
-    return (
+    cells = (
         job["label"],
         job["state"],
         str(job.get("pid") or "-"),
@@ -133,6 +133,7 @@ def _row(job: Wire) -> tuple[str, ...]:
         end(job.get("exit")),
         command_line(job["argv"]),
     )
+    return tuple(map(plain, cells))
 
 
 def subscriptions_table(subscriptions: Sequence[Wire], *, hosts: Sequence[str] | None = None) -> str:

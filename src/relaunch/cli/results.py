@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from relaunch.cli.output import say, write
 from relaunch.cli.progress import Progress
-from relaunch.errors import NoLauncher, PartialFailure, RelaunchError
+from relaunch.errors import NoLauncher, PartialFailure, ProtocolBroken, RelaunchError, one_line
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 _AROUND = "`'\"(),;:"
 # Where a line names all the hosts that it is about.
 _HOSTS_MARK = "\0"
+# What comes of an answer that is not what the interface says: whoever answers may be anybody's.
+_UNREADABLE = (AttributeError, LookupError, TypeError, ValueError)
 
 
 class Line:
@@ -59,7 +61,7 @@ class Results:
     Args:
         over: The hosts.
         tell: What is to be told of an answer that is no error.
-        show: Shows all answers that are no errors at once, where lines are not the way: by host, in the hosts' order.
+        show: Makes a text of all answers that are no errors, where lines are not the way: by host, in the hosts' order.
         as_json: Whether a program reads it: each answer is written as it comes.
         value: What of an answer goes into JSON; all of it unless told otherwise.
     """
@@ -69,7 +71,7 @@ class Results:
         over: Over,
         tell: Callable[[str, Any], Told],
         *,
-        show: Callable[[dict[str, Any]], None] | None = None,
+        show: Callable[[dict[str, Any]], str] | None = None,
         as_json: bool = False,
         value: Callable[[Any], Any] | None = None,
     ) -> None:
@@ -96,7 +98,7 @@ class Results:
         self._progress.took(host)
         if self._as_json:
             self._progress.hold()
-            write(json_line(host, answer, self._value))
+            write(self._json_line(host))
             self._progress.release()
         else:
             self._untold.append(host)
@@ -131,12 +133,41 @@ class Results:
         return status_of_all([self._told(host, answer).status for host, answer in self.answers.items()])
 
     def _told(self, host: str, answer: Any) -> Told:
-        return told_of_failure(host, answer) if isinstance(answer, RelaunchError) else self._tell(host, answer)
+        if not isinstance(answer, RelaunchError):
+            try:
+                return self._tell(host, answer)
+            except _UNREADABLE:
+                answer = self._misread(host)
+        return told_of_failure(host, answer)
+
+    def _misread(self, host: str) -> ProtocolBroken:
+        """Take it that a host has failed whose answer cannot be read; that is no failure of any other."""
+        self._answers[host] = error = ProtocolBroken(f"{host}: the launcher's answer is not what was asked for")
+        return error
+
+    def _json_line(self, host: str) -> str:
+        self._told(host, self._answers[host])
+        try:
+            return json_line(host, self._answers[host], self._value)
+        except _UNREADABLE:
+            return json_line(host, self._misread(host))
+
+    def _shown(self, show: Callable[[dict[str, Any]], str]) -> str:
+        well = {host: one for host, one in self.answers.items() if not isinstance(one, RelaunchError)}
+        try:
+            return show(well) if well else ""
+        except _UNREADABLE:
+            for host, one in well.items():
+                try:
+                    show({host: one})
+                except _UNREADABLE:
+                    self._misread(host)
+            rest = {host: one for host, one in well.items() if self._answers[host] is one}
+            return show(rest) if rest else ""
 
     def _show_all(self) -> None:
-        well = {host: one for host, one in self.answers.items() if not isinstance(one, RelaunchError)}
-        if self._show is not None and well:
-            self._show(well)
+        if self._show is not None:
+            write(self._shown(self._show))
         lines = {host: self._told(host, answer).lines for host, answer in self.answers.items()}
         tell_folded(
             {
@@ -225,6 +256,6 @@ def tell_folded(lines: Mapping[str, Sequence[Line]]) -> None:
         texts = {line.text for _, line in members}
         text = (texts.pop() if len(texts) == 1 else folded).replace(_HOSTS_MARK, hosts)
         (wrong if is_wrong else well).append(f"{hosts}: {text}")
-    write("".join(f"{text}\n" for text in well))
+    write("".join(f"{one_line(text)}\n" for text in well))
     for text in wrong:
         say(text)

@@ -39,16 +39,16 @@ def run_over(over: Over, arguments: Arguments) -> int:
     def call(its: Arguments) -> Call:
         return get_status() if its["label"] is None else describe(its["label"])
 
-    results = Results(over, lambda _host, _answer: Told(), show=_show, as_json=arguments["json"], value=_whole)
+    results = Results(over, lambda _host, _answer: Told(), show=_shown_all, as_json=arguments["json"], value=_whole)
     return request(over, arguments, call, results)
 
 
-def _show(answers: dict[str, Wire]) -> None:
+def _shown_all(answers: dict[str, Wire]) -> str:
     blocks = (
         f"{host}:\n" + "".join(f"  {line}\n" for line in _shown_whole(one).splitlines())
         for host, one in answers.items()
     )
-    write("\n".join(blocks))
+    return "\n".join(blocks)
 
 
 def _whole(answer: Wire) -> Wire:

@@ -33,12 +33,12 @@ def run_over(over: Over, arguments: Arguments) -> int:
     from relaunch.cli.many import request
     from relaunch.cli.results import Results, Told
 
-    results = Results(over, lambda _host, _found: Told(), show=_show, as_json=arguments["json"])
+    results = Results(over, lambda _host, _found: Told(), show=_shown, as_json=arguments["json"])
     return request(over, arguments, lambda _its: subscriptions(), results)
 
 
-def _show(found_of: dict[str, list[Wire]]) -> None:
+def _shown(found_of: dict[str, list[Wire]]) -> str:
     from relaunch.cli.render import subscriptions_table
 
     rows = [(host, one) for host, found in found_of.items() for one in found]
-    write(subscriptions_table([one for _, one in rows], hosts=[host for host, _ in rows]))
+    return subscriptions_table([one for _, one in rows], hosts=[host for host, _ in rows])

@@ -6,21 +6,22 @@ and the names on the wire (``calls``).
 
 import asyncio
 import base64
-from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Self, TypedDict, Unpack, overload
+from typing import Any, Self, TypedDict, TypeVar, Unpack, overload
 
 from relaunch.client import calls
 from relaunch.client.calls import Call
 from relaunch.client.channel import Channel
-from relaunch.errors import BadSpec
+from relaunch.errors import BadSpec, ProtocolBroken
 from relaunch.event import Event
 from relaunch.model import JobSpec, JobStatus, Outcome
 from relaunch.subscription import SubscriptionSpec
 
 Jobs = list[JobStatus]
 Outcomes = list[Outcome]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -219,11 +220,11 @@ class Connection:
             job = JobSpec.from_wire({"label": job, "argv": [] if argv is None else list(argv), **fields})
         elif argv is not None or fields:
             raise BadSpec("a spec says everything; give argv and fields only with a label")
-        return JobStatus.from_wire(await self._ask(calls.submit(job.to_wire(), request, replace=replace)))
+        return _read(JobStatus.from_wire, await self._ask(calls.submit(job.to_wire(), request, replace=replace)))
 
     async def list(self, *patterns: str) -> Jobs:
         """The jobs whose label one of the patterns matches; all jobs without any."""
-        return [JobStatus.from_wire(wire) for wire in await self._ask(calls.list_jobs(patterns))]
+        return _read(_jobs, await self._ask(calls.list_jobs(patterns)))
 
     async def describe(self, label: str) -> Description:
         """Everything known of one job.
@@ -231,12 +232,7 @@ class Connection:
         Raises:
             NoSuchLabel: There is no such job.
         """
-        answer = await self._ask(calls.describe(label))
-        return Description(
-            job=JobStatus.from_wire(answer["job"]),
-            spec=JobSpec.from_wire(answer["spec"]),
-            processes=tuple(Process(**process) for process in answer["processes"]),
-        )
+        return _read(_description, await self._ask(calls.describe(label)))
 
     async def get_specs(self, *patterns: str) -> Sequence[JobSpec]:
         """What was asked for under the labels that one of the patterns matches; under all without any."""
@@ -244,8 +240,7 @@ class Connection:
 
     async def status(self) -> LauncherStatus:
         """What the launcher says of itself."""
-        answer = await self._ask(calls.get_status())
-        return LauncherStatus(**{name: answer[name] for name in LauncherStatus.__dataclass_fields__ if name in answer})
+        return _read(_status, await self._ask(calls.get_status()))
 
     async def stop(self, *patterns: str, signal: str | None = None, timeout_s: float | None = None) -> Outcomes:
         """End the whole tree of each job; returns when it is so, or when it is known that it is not.
@@ -255,19 +250,19 @@ class Connection:
             signal: First signal, instead of the job's own.
             timeout_s: Grace before KILL, instead of the job's own; 0 waits for ever.
         """
-        return _outcomes(await self._ask(calls.stop(patterns, signal, timeout_s)))
+        return _read(_outcomes, await self._ask(calls.stop(patterns, signal, timeout_s)))
 
     async def unload(self, *patterns: str, timeout_s: float | None = None) -> Outcomes:
         """End the whole tree of each job, and forget the job; see ``stop``. One that survives is not forgotten."""
-        return _outcomes(await self._ask(calls.unload(patterns, timeout_s)))
+        return _read(_outcomes, await self._ask(calls.unload(patterns, timeout_s)))
 
     async def restart(self, *patterns: str) -> Outcomes:
         """Stop each job and start it again; a finished one is started."""
-        return _outcomes(await self._ask(calls.restart(patterns)))
+        return _read(_outcomes, await self._ask(calls.restart(patterns)))
 
     async def signal(self, signal: str, *patterns: str) -> Outcomes:
         """Send a signal, such as ``HUP``, to each job's own process."""
-        return _outcomes(await self._ask(calls.send_signal(patterns, signal)))
+        return _read(_outcomes, await self._ask(calls.send_signal(patterns, signal)))
 
     async def await_ready(self, *patterns: str, timeout_s: float | None = None) -> Outcomes:
         """Return when each of the jobs is ready, or cannot be any more: then its outcome is the error ``NotReady``.
@@ -279,11 +274,11 @@ class Connection:
             patterns: Labels or globs, at least one.
             timeout_s: How long to wait; None waits as long as the specs of the jobs say, and else for ever.
         """
-        return _outcomes(await self._ask(calls.await_ready(patterns, timeout_s)))
+        return _read(_outcomes, await self._ask(calls.await_ready(patterns, timeout_s)))
 
     async def wait(self, *patterns: str) -> Jobs:
         """Return when each of the jobs has finished and nothing will start it again."""
-        return [JobStatus.from_wire(wire) for wire in await self._ask(calls.wait(patterns))]
+        return _read(_jobs, await self._ask(calls.wait(patterns)))
 
     async def logs(self, label: str, *, lines: int | None = None, follow: bool = False) -> AsyncGenerator[bytes, None]:
         """Yield a job's output, piece by piece.
@@ -295,7 +290,7 @@ class Connection:
         """
         async for piece in self._stream(calls.logs(label, lines, follow=follow)):
             if piece:
-                yield base64.b64decode(piece)
+                yield _read(base64.b64decode, piece)
 
     async def events(
         self,
@@ -325,8 +320,8 @@ class Connection:
             patterns, since=since, since_at=since_at, count=count, follow=follow, kinds=kinds, epoch=epoch
         )
         async for batch in self._stream(call):
-            for wire in batch:
-                yield Event.from_wire(wire)
+            for event in _read(_events, batch):
+                yield event
 
     async def subscribe(
         self, subscription: SubscriptionSpec, *, since: int | None = None, since_at: float | None = None
@@ -360,7 +355,7 @@ class Connection:
 
     async def shutdown(self, *, leave_jobs: bool = False) -> Outcomes:
         """End the launcher, and every job unless they are to be left; returns those that survived."""
-        return _outcomes(await self._ask(calls.shutdown(leave_jobs=leave_jobs)))
+        return _read(_outcomes, await self._ask(calls.shutdown(leave_jobs=leave_jobs)))
 
     async def replace(self) -> None:
         """Start the launcher's program anew, as after an upgrade; keeper and jobs stay."""
@@ -407,5 +402,33 @@ class Connection:
         return await Channel.open(self._path)
 
 
+def _read(make: Callable[[Any], T], wire: Any) -> T:
+    """What an answer is made into; one that is not what the interface says is that peer's failure."""
+    try:
+        return make(wire)
+    except (AttributeError, LookupError, TypeError, ValueError) as error:
+        raise ProtocolBroken("the launcher's answer is not what was asked for") from error
+
+
+def _jobs(wire: Iterable[Mapping[str, Any]]) -> Jobs:
+    return [JobStatus.from_wire(dict(one)) for one in wire]
+
+
 def _outcomes(wire: Iterable[Mapping[str, Any]]) -> Outcomes:
     return [Outcome.from_wire(dict(one)) for one in wire]
+
+
+def _events(wire: Iterable[Mapping[str, Any]]) -> Sequence[Event]:
+    return [Event.from_wire(dict(one)) for one in wire]
+
+
+def _status(wire: Mapping[str, Any]) -> LauncherStatus:
+    return LauncherStatus(**{name: wire[name] for name in LauncherStatus.__dataclass_fields__ if name in wire})
+
+
+def _description(wire: Mapping[str, Any]) -> Description:
+    return Description(
+        job=JobStatus.from_wire(wire["job"]),
+        spec=JobSpec.from_wire(wire["spec"]),
+        processes=tuple(Process(**process) for process in wire["processes"]),
+    )
