@@ -277,6 +277,7 @@ def test_jobs_are_replaced_awaited_and_unloaded(host: Host) -> None:
         second = await launcher.submit("a", ["sleep", "301"], replace=True)
         assert second.id != first.id
         assert not alive(first.pid or 0)
+        assert (await launcher.submit("a", ["sleep", "301"], replace=True)).id == second.id
         (outcome,) = await launcher.await_ready("a")
         assert (outcome.error, outcome.job and outcome.job.pid) == (None, second.pid)
         assert (await launcher.submit(relaunch.JobSpec(label="b", argv=("true",)), replace=True)).run == 1

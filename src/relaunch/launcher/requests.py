@@ -59,7 +59,7 @@ class Requests:
             spec: What is asked for.
             request: An id of the caller's own; what was asked under it before is answered as it was then, and nothing
                 is started.
-            replace: Stop the job that has the label first.
+            replace: Stop the job that has the label first; where it goes on with this very spec, it is answered itself.
 
         Returns:
             The job once its program runs, has already ended, or waits for what starts it.
@@ -103,6 +103,8 @@ class Requests:
     async def _submit(self, spec: JobSpec, request: str | None, *, replace: bool) -> Job:
         self._check_open()
         old = self._supervisor.jobs.get(spec.label)
+        if replace and old is not None and _goes_on(old) and _same(old.spec, spec):
+            return await self._asked(old)
         if replace and old is not None and not isinstance(old.state, Finished):
             old, gone = await self.stop(old, _ask(old, "stopped"))
             if not gone:
@@ -284,6 +286,18 @@ class Requests:
     def _check_open(self) -> None:
         if self._closing:
             raise ShuttingDown("the launcher is ending and starts nothing new")
+
+
+def _goes_on(job: Job) -> bool:
+    """Whether it runs or will be started, and nobody has asked for its end."""
+    if isinstance(job.state, Starting):
+        return job.state.ask is None
+    return isinstance(job.state, Running | Backoff | Waiting)
+
+
+def _same(one: JobSpec, other: JobSpec) -> bool:
+    """Whether two specs ask for the same, whoever applied them."""
+    return replace(one, origin=None) == replace(other, origin=None)
 
 
 def _has_begun(job: Job) -> bool:
