@@ -61,6 +61,19 @@ def test_a_condition_that_has_passed_when_the_throttle_is_over_starts_nothing() 
     assert life.word == "waiting"
 
 
+@pytest.mark.parametrize("at_submit", [True, False])
+def test_a_condition_that_has_passed_when_what_it_depends_on_is_ready_starts_nothing(*, at_submit: bool) -> None:
+    """[S33] [S34] Its job waits for it as before, and not for the other one."""
+    life = Life(hold=at_submit, held=True, keep_alive_when=KeepAlive(paths={"/x": True}), depends_on=("b",))
+    life.apply(Conditions(hold=True, held=True), after=1)
+    assert life.job.state == Waiting(since=0.0 if at_submit else 1.0, owed="condition")
+    life.apply(Conditions(hold=False, held=True), after=1)
+    assert isinstance(life.job.state, Waiting)
+    assert life.job.state.owed is None
+    assert life.apply(Conditions(hold=False, held=False)).spawns == []
+    assert life.apply(Conditions(hold=True, held=False)).spawns == [1]
+
+
 def test_what_starts_a_job_starts_nothing_while_a_job_it_depends_on_is_not_ready() -> None:
     """[S34]"""
     life = owed()

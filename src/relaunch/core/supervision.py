@@ -97,7 +97,7 @@ def submit(
     if job.run:
         return job, (Record("submitted", {}), Spawn(job.run))
     if at_once:
-        job, effects = _start(job, now, "submit")
+        job, effects = _start(job, now, "submit" if starts_at_once(spec) else "condition")
         return job, (Record("submitted", {}), *effects)
     job = _wait(job, now - spec.throttle_s, now)
     return job, (Record("submitted", {}), Record("waiting", {"for": []}))
@@ -279,8 +279,8 @@ def _backoff(job: Job, state: Backoff, event: Event, now: float) -> Step:
 
 def _waiting(job: Job, state: Waiting, event: Event, now: float) -> Step:
     match event:
-        case Conditions() if state.owed is not None and not job.held:
-            return _start(job, now, state.owed)
+        case Conditions() if state.owed is not None:
+            return _owing(job, state.owed, now)
         case Conditions() if job.hold:
             return _trigger(job, state, "condition", now)
         case Triggered(cause=cause):
@@ -346,6 +346,13 @@ def _trigger(job: Job, state: Waiting, cause: str, now: float) -> Step:
         return job, ()
     at = state.since + job.spec.throttle_s
     return _start(job, now, cause) if at <= now else (replace(job, state=Backoff(at, cause)), ())
+
+
+def _owing(job: Job, cause: str, now: float) -> Step:
+    """A start that only waits for other jobs, the throttle being over."""
+    if cause == "condition" and not job.hold:
+        return _wait(job, now - job.spec.throttle_s, now), ()
+    return (job, ()) if job.held else _start(job, now, cause)
 
 
 def _boot(job: Job, now: float) -> Step:
