@@ -370,10 +370,10 @@ def test_a_program_gets_an_error_for_an_answer_that_cannot_be_read(directory: No
             streams = {host: answer async for host, answer in cluster.each(events)}
             assert type(streams["b"]) is ProtocolBroken
 
+    odd = {"id": "e/1", "source": "//b/relaunch/0", "type": "x", "time": "2026-01-01T00:00:00Z", "data": 5}
+
     def both(message: dict[str, Any]) -> bytes:
-        return (
-            answer({"events": [{"id": 5}]}) if message["method"].endswith("Events") else not_what_was_asked_for(message)
-        )
+        return answer({"events": [odd]}) if message["method"].endswith("Events") else not_what_was_asked_for(message)
 
     with far_ends({"a": well, "b": both}):
         asyncio.run(work())
@@ -392,3 +392,17 @@ def test_what_another_host_says_does_nothing_to_a_terminal(directory: None, line
         done = subprocess.run([LAUNCH, "-H", "a,b", *line], capture_output=True, text=True, timeout=30, check=True)
     assert all(shown.isprintable() for shown in done.stdout.split("\n"))
     assert "p\\x1b[2J" in done.stdout
+
+
+def test_an_event_that_says_odd_things_is_shown_without_them(directory: None) -> None:
+    """[R6] [D30]"""
+    event = {"id": "e/1", "source": "//a/relaunch/0", "type": "io.relaunch.job.exited", "time": "2026-01-01T00:00:00Z"}
+    odd = event | {"subject": "p1", "data": {"argv": 5, "for": 5, "after_s": "x", "within_s": []}}
+
+    def script(message: dict[str, Any]) -> bytes:
+        return well(message) if message["method"].endswith("GetInfo") else answer({"events": [odd]})
+
+    with far_ends({"a": script}):
+        line = [str(LAUNCH), "-H", "a", "events"]
+        done = subprocess.run(line, capture_output=True, text=True, timeout=30, check=True)
+    assert done.stdout.split()[2:] == ["a", "1", "job.exited", "p1"]

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 _HOSTS_NAMED_MAX = 8
 _LINE_CHARACTERS_MAX = 2_000
+# What comes of an event of another version, or one that is made up.
+_UNREADABLE = (TypeError, ValueError, LookupError, AttributeError, OverflowError)
 _ENDS = {
     "exited": "exited",
     "crashed": "crashed",
@@ -55,7 +57,14 @@ def local_time(when: str) -> str:
 
 
 def details(data: Wire) -> str:
-    """What an event of the journal says beside its kind and label."""
+    """What an event of the journal says beside its kind and label; nothing where that cannot be read."""
+    try:
+        return _details(data)
+    except _UNREADABLE:
+        return ""
+
+
+def _details(data: Wire) -> str:
     words = []
     if data.get("pid"):
         words.append(f"pid {data['pid']}")
@@ -108,7 +117,7 @@ class Lines:
 def _line(event: Event) -> str:
     try:
         words = _words(event)
-    except (TypeError, ValueError, KeyError, AttributeError, OverflowError):  # of another version, or made up
+    except _UNREADABLE:
         words = f"{event.kind} {event.label or ''}".rstrip()
     if event.redelivered:
         words += " (again)"

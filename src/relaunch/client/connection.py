@@ -419,7 +419,11 @@ def _outcomes(wire: Iterable[Mapping[str, Any]]) -> Outcomes:
 
 
 def _events(wire: Iterable[Mapping[str, Any]]) -> Sequence[Event]:
-    return [Event.from_wire(dict(one)) for one in wire]
+    events = [Event.from_wire(dict(one)) for one in wire]
+    for event in events:
+        if not (isinstance(event.data, dict) and isinstance(event.label, str | None)):
+            raise TypeError(event.id)
+    return events
 
 
 def _status(wire: Mapping[str, Any]) -> LauncherStatus:
