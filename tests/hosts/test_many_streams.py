@@ -82,6 +82,8 @@ def test_a_run_shows_its_output_and_ends_as_the_first_that_failed(network: SshNe
     labels = {label for host in network.ssh_hosts for label in host.jobs()}
     assert len(labels) == 1
     assert client.over("run", "-l", "x", "--", "true") == ""
+    assert client.over("run", "-l", "x", "--", "echo", "one").count("one") == 5
+    assert client.over("run", "-l", "x", "--", "echo", "two").count("one") == 0
     network.ssh_hosts[1].launch("submit", "-l", "y", "--", "sleep", "120")
     assert client.over("run", "-l", "y", "--", "true", status=4).startswith("launch: host2: label y is in use")
     said = client.over("run", "--", "sh", "-c", "kill -KILL $$", status=137)

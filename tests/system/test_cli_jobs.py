@@ -263,6 +263,13 @@ def test_run_shows_the_output_and_exits_as_the_job_did(fresh: Host) -> None:
     assert fresh.launch("run", "-p", "no-such-program", check=False).returncode == 1
 
 
+def test_run_shows_nothing_of_earlier_jobs_of_its_label(fresh: Host) -> None:
+    """[W6]"""
+    for text in ("one", "two", "three"):
+        assert fresh.launch("run", "-l", "again", "--", "echo", text).stdout == f"{text}\n"
+    assert fresh.launch("logs", "again").stdout == "one\ntwo\nthree\n"
+
+
 @pytest.mark.parametrize("name", ["INT", "TERM", "HUP", "QUIT", "USR1", "USR2"])
 def test_run_passes_signals_on(fresh: Host, name: str) -> None:
     script = f"trap 'echo got {name}; exit 9' {name}; echo ready; while :; do sleep 0.01; done"

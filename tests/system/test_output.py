@@ -118,6 +118,24 @@ def test_a_follower_sees_each_line_once_across_cuts(bounded: Host) -> None:
     assert _on_disk(path) <= BOUND
 
 
+def test_the_output_of_a_new_job_of_a_label_is_found_in_a_file_that_is_cut(bounded: Host) -> None:
+    """[W6] [S12] Behind that of the job before, which is cut away in front of it."""
+    lines = BOUND // LINE_BYTES // 2
+    _writer(bounded, lines, output_bytes_max=BOUND)
+    call(bounded.socket, "Stop", {"patterns": ["a"]})
+    _writer(bounded, 10, -lines, -lines, output_bytes_max=BOUND)
+    pid, data = jobs(bounded)["a"]["pid"], b""
+    with Peer(bounded.socket) as peer:
+        peer.send("Logs", {"label": "a", "follow": True, "since_submit": True}, more=True)
+        for wanted in (10, 10 + lines, 10 + 2 * lines):
+            while len(data) < wanted * LINE_BYTES:
+                data += base64.b64decode(peer.answer()["data"])
+            os.kill(pid, signal.SIGUSR1)
+        call(bounded.socket, "Stop", {"patterns": ["a"]})
+        data += _told(peer)
+    assert _numbers(data) == list(range(10 + 2 * lines))
+
+
 def test_a_burst_before_the_end_is_bounded_too(bounded: Host) -> None:
     """[S12] A job that has ended before anybody looked."""
     with Peer(bounded.socket) as peer:

@@ -29,7 +29,8 @@ _LABEL_PROGRAM_CHARACTERS_MAX = 100
 
 def run(arguments: Arguments) -> int:
     """Run a job as if it were a program of the shell."""
-    if arguments["label"] is None:
+    reused = arguments["label"] is not None
+    if not reused:
         arguments["label"] = invented_label(arguments[PROGRAM][0])
     # From here on signals are the job's. One that comes before the job runs waits until it does.
     signals = {getattr(signal, f"SIG{name}") for name in PASSED_ON}
@@ -40,7 +41,7 @@ def run(arguments: Arguments) -> int:
         signal.signal(getattr(signal, f"SIG{name}"), lambda number, _frame: _pass_on(label, number))
     signal.pthread_sigmask(signal.SIG_UNBLOCK, signals)
     if arguments["stdout"] is None:
-        _follow(label)
+        _follow(label, reused=reused)
     job = call_until_answered(wait([label]))[0]
     status = exit_status(job)
     if status and (job["exit"] or {}).get("code") is None:
@@ -55,7 +56,8 @@ def run_over(over: Over, arguments: Arguments) -> int:
     from relaunch.cli.spec import spec_elsewhere
     from relaunch.cli.substitution import substituted
 
-    if arguments["label"] is None:
+    reused = arguments["label"] is not None
+    if not reused:
         arguments["label"] = invented_label(arguments[PROGRAM][0])
     specs = {host: spec_elsewhere(substituted(arguments, over.hosts, i)) for i, host in enumerate(over.hosts)}
     answers: dict[str, Any] = {}
@@ -68,7 +70,7 @@ def run_over(over: Over, arguments: Arguments) -> int:
             say(f"{host}: {answer['label']} ended: {end(answer['exit'])}")
 
     signal.signal(signal.SIGPIPE, signal.SIG_IGN)
-    Runs(over, specs, took, shows=arguments["stdout"] is None).run(PASSED_ON)
+    Runs(over, specs, took, shows=arguments["stdout"] is None, reused=reused).run(PASSED_ON)
     ends = [answers[host] for host in over.hosts]
     failures = [told_of_failure("", one).status if isinstance(one, RelaunchError) else 0 for one in ends]
     if any(failures):
@@ -89,9 +91,10 @@ def _pass_on(label: str, number: int) -> None:
         say(f"{label}: the signal was not passed on: {error.message}")
 
 
-def _follow(label: str) -> None:
+def _follow(label: str, *, reused: bool) -> None:
+    """Show its output, and none of the jobs that had the label before, if any may have."""
     try:
-        for piece in Client().stream(logs(label, follow=True)):
+        for piece in Client().stream(logs(label, follow=True, since_submit=reused)):
             write_bytes(a2b_base64(piece))
     except OutcomeUnknown:
         say(f"{label}: the launcher went away while its output was shown; the rest is in: launch logs {label}")

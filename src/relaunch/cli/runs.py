@@ -40,13 +40,15 @@ class Runs:
         specs: What each is to run.
         took: Gets each host's job as it has ended, an error as a value.
         shows: Whether its output is shown.
+        reused: Whether other jobs may have had its label before; their output is not shown.
     """
 
-    def __init__(self, over: Over, specs: Mapping[str, Wire], took: Took, *, shows: bool) -> None:
+    def __init__(self, over: Over, specs: Mapping[str, Wire], took: Took, *, shows: bool, reused: bool) -> None:
         self._over = over
         self._specs = specs
         self._took = took
         self._shows = shows
+        self._reused = reused
         self._request = request_id()
         self._shown = Lines()
         self._running: dict[str, HostConnection] = {}
@@ -92,7 +94,8 @@ class Runs:
 
     async def _follow(self, host: HostConnection, label: str) -> None:
         try:
-            async with contextlib.aclosing(host.logs(label, follow=True)) as pieces:
+            logs = host.logs(label, follow=True, since_submit=self._reused)
+            async with contextlib.aclosing(logs) as pieces:
                 async for piece in pieces:
                     await self._shown.take(host.host, piece)
             self._shown.end(host.host)

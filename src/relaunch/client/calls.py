@@ -145,9 +145,10 @@ def wait(patterns: Sequence[str]) -> Call:
     return Call("Wait", {"patterns": list(patterns)}, "jobs", slow=True)
 
 
-def logs(label: str, lines: int | None = None, *, follow: bool = False) -> Call:
-    """A job's output; each answer is a piece of it in base64."""
-    return Call("Logs", {"label": label, "lines": lines, "follow": follow or None}, "data", streams=True)
+def logs(label: str, lines: int | None = None, *, follow: bool = False, since_submit: bool = False) -> Call:
+    """A job's output, with ``since_submit`` no other job's; each answer is a piece of it in base64."""
+    parameters = {"label": label, "lines": lines, "follow": follow or None, "since_submit": since_submit or None}
+    return Call("Logs", parameters, "data", streams=True)
 
 
 def events(

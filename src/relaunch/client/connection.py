@@ -280,15 +280,18 @@ class Connection:
         """Return when each of the jobs has finished and nothing will start it again."""
         return _read(_jobs, await self._ask(calls.wait(patterns)))
 
-    async def logs(self, label: str, *, lines: int | None = None, follow: bool = False) -> AsyncGenerator[bytes, None]:
+    async def logs(
+        self, label: str, *, lines: int | None = None, follow: bool = False, since_submit: bool = False
+    ) -> AsyncGenerator[bytes, None]:
         """Yield a job's output, piece by piece.
 
         Args:
             label: The job.
             lines: Only so many last lines.
             follow: Go on with what comes, until the job has finished.
+            since_submit: Leave out what earlier jobs of the label have printed.
         """
-        async for piece in self._stream(calls.logs(label, lines, follow=follow)):
+        async for piece in self._stream(calls.logs(label, lines, follow=follow, since_submit=since_submit)):
             if piece:
                 yield _read(base64.b64decode, piece)
 

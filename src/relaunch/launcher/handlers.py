@@ -229,7 +229,8 @@ class Handlers:
 
     async def logs(self, parameters: Wire) -> AsyncGenerator[Wire]:
         """See ``Logs`` in the interface."""
-        label, lines, follow = take(parameters, {"label": check_label}, {"lines": a_count, "follow": a_flag})
+        options = {"lines": a_count, "follow": a_flag, "since_submit": a_flag}
+        label, lines, follow, since_submit = take(parameters, {"label": check_label}, options)
         (job,) = self._supervisor.jobs.select([label], all_when_none=False)
 
         def finished() -> bool:
@@ -237,7 +238,8 @@ class Handlers:
             return now is None or now.id != job.id or isinstance(now.state, Finished)
 
         try:
-            async for data in self._outputs.read(job.spec, lines, finished, follow=bool(follow)):
+            pieces = self._outputs.read(job.spec, lines, finished, follow=bool(follow), submitted=bool(since_submit))
+            async for data in pieces:
                 yield {"data": data}
         except OSError as error:
             raise Refused(f"the output of {label}, {self._outputs.path_of(job.spec)}: {error.strerror}") from None

@@ -46,6 +46,7 @@ class Outputs:
         self._changes: kernel.Inotify | None = None
         self._watches: dict[str, int] = {}
         self._cut: dict[str, int] = {}
+        self._submitted: dict[str, tuple[int, int]] = {}
         self._cutting = threading.Lock()
         self._problems: dict[str, str] = {}
 
@@ -61,6 +62,14 @@ class Outputs:
     def path_of(self, spec: JobSpec) -> str:
         """Where a job's standard output goes."""
         return spec.stdout or self.path(spec.label)
+
+    def submitted(self, spec: JobSpec) -> None:
+        """Note where the output of a new job begins in its own file, behind that of earlier jobs of its label."""
+        path = self.path(spec.label)
+        size = size_bytes(path)
+        self._submitted.pop(path, None)
+        if size and spec.stdout is None:
+            self._submitted[path] = size, self.cut_bytes(path)
 
     def bound(self, spec: JobSpec) -> None:
         """Keep the job's own file within its bound from now on; a file that the user named is the user's.
@@ -175,9 +184,11 @@ class Outputs:
             follower.set()
 
     async def read(
-        self, spec: JobSpec, lines: int | None, finished: Callable[[], bool], *, follow: bool
+        self, spec: JobSpec, lines: int | None, finished: Callable[[], bool], *, follow: bool, submitted: bool = False
     ) -> AsyncIterator[str]:
         """The last lines of a job's file (all for None), base64, in pieces; then what comes, until it has finished.
+
+        With ``submitted`` it begins at the first byte since then, where that is known: not before this launcher began.
 
         Raises:
             OSError: There is no such file, or it cannot be read.
@@ -186,7 +197,8 @@ class Outputs:
         file = await self._loop.run_in_executor(None, self.open, spec, path)
         grown = self._follow(path) if follow else None
         try:
-            offset, cut = await self._loop.run_in_executor(None, self._start, path, file, lines)
+            since = self._submitted.get(path) if submitted and spec.stdout is None else None
+            offset, cut = await self._loop.run_in_executor(None, self._start, path, file, lines, since)
             while True:
                 over = grown is None or finished()
                 if grown is not None:
@@ -216,9 +228,14 @@ class Outputs:
         """
         return await self._loop.run_in_executor(None, self._piece, path, file, offset, cut)
 
-    def _start(self, path: str, file: int, lines: int | None) -> tuple[int, int]:
+    def _start(self, path: str, file: int, lines: int | None, since: tuple[int, int] | None) -> tuple[int, int]:
         with self._cutting:
-            return start_of_lines(file, lines), self._cut.get(path, 0)
+            first, cut = start_of_lines(file, lines), self._cut.get(path, 0)
+            if since is not None:
+                begin = since[0] - (cut - since[1])
+                # In a file that its user has emptied meanwhile everything is new.
+                first = max(first, begin) if begin <= os.fstat(file).st_size else first
+            return first, cut
 
     def _piece(self, path: str, file: int, offset: int, cut: int) -> tuple[bytes, int, int]:
         with self._cutting:

@@ -96,6 +96,7 @@ class Supervisor:
 
     def begin(self, job: Job, effects: tuple[Effect, ...], *, replaces: Job | None) -> None:
         """Take in a new job, and start it; ``replaces`` had the label before, and has finished."""
+        self._outputs.submitted(job.spec)
         self._write(job, effects, refusable=True, replaces=replaces)
 
     def apply(self, job: Job, event: Event, forget: str | None = None) -> None:
