@@ -41,6 +41,9 @@ def test_jobs_are_started_listed_signalled_and_stopped(five: SshNetwork) -> None
     assert client.over("restart", "p1") == "host[1-5]: p1: running\n"
     assert client.over("kill", "p1") == "host[1-5]: p1: stopped (KILL)\n"
     assert client.over("stop", "nothing", status=1).startswith("launch: host[1-5]: ")
+    said = client.over("list", "nothing", "p1", status=1)
+    assert "launch: host[1-5]: no job has the label nothing\n" in said
+    assert [line.split()[:2] for line in said.splitlines() if "p1" in line] == [[name, "p1"] for name in NAMES]
 
 
 def test_one_host_is_told_of_like_many(five: SshNetwork) -> None:

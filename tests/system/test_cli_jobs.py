@@ -248,6 +248,21 @@ def test_logs_are_followed_until_the_job_has_finished(host: Host) -> None:
     assert host.launch("logs", "-n", "0", "p1").stdout == ""
 
 
+def test_list_shows_what_there_is_and_names_what_is_not(host: Host) -> None:
+    """[W6] [W9] [W13]"""
+    for label in ("ab", "aa"):
+        host.launch("submit", "-l", label, "--", "sleep", "120")
+    shown = host.launch("list", "ab", "nobody", "aa", check=False)
+    assert (shown.returncode, shown.stderr) == (1, "launch: no job has the label nobody\n")
+    assert [line.split()[0] for line in shown.stdout.splitlines()] == ["LABEL", "ab", "aa"]
+    told = host.launch("list", "--json", "a*", "z*", "abc", check=False)
+    assert [job["label"] for job in json.loads(told.stdout)] == ["aa", "ab"]
+    assert told.returncode == 1
+    assert told.stderr == "launch: no label matches 'z*'\nlaunch: no job has the label abc; did you mean ab?\n"
+    none = host.launch("list", "x", "y", check=False)
+    assert (none.stdout, none.returncode, none.stderr.count("no job has the label")) == ("", 1, 2)
+
+
 def test_run_shows_the_output_and_exits_as_the_job_did(fresh: Host) -> None:
     """[W6]"""
     done = fresh.launch("run", "--", "sh", "-c", "echo out; exit 7", check=False)
