@@ -238,7 +238,7 @@ def in_the_middle(network: SshNetwork, files: Files, *args: str) -> Any:
     files.write(kv)
     files.apply()
     files.write(kv | {"Nice": 1})
-    process = files.client.popen("apply", "--rolling", "1", *args, f"{files.place}/kv.json")
+    process = files.client.popen("apply", "--rolling", "1", "--settle", "0.1", *args, f"{files.place}/kv.json")
     wait_for(lambda: network.ssh_hosts[1].job("kv")["state"] == "stopping", what="the second host's turn")
     return process
 
@@ -297,7 +297,10 @@ def test_hosts_that_cannot_be_asked_are_named_and_left_alone(connect_ssh: Connec
     nobody = "launch: host[2-3]: no launcher runs there; start it with: launch -H host[2-3] serve"
     assert files.diff(status=4) == [*plan, nobody]
     count = "3 to start, 0 to change, 0 to keep, 0 to stop, on 1 host"
-    refused = "launch: with --rolling nothing is begun while a host cannot be asked; nothing was changed"
+    refused = (
+        "launch: with --rolling nothing is begun while host[2-3] cannot be asked; nothing was changed; "
+        "for the others: launch -H host1 apply"
+    )
     assert files.apply("--rolling", "1", status=3) == [*plan, count, nobody, refused]
     assert network.ssh_hosts[0].jobs() == {}
     said = files.apply(status=4)

@@ -1,6 +1,7 @@
 """``launch apply`` and ``launch diff`` for this host: jobs without ``Hosts``."""
 
 import json
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -71,3 +72,48 @@ def test_a_launcher_that_is_not_there_or_too_old_is_told_so(place: Host, tmp_pat
     with impostor(place, answering(json.dumps(reply).encode() + b"\0")):
         (line,) = said(place, command, file, status=3)
     assert line.endswith("the launcher is too old for this; take a newer one into use with: launch serve --replace")
+
+
+def test_who_waits_for_jobs_to_be_ready_waits_for_those_that_are_kept(host: Host, tmp_path: Path) -> None:
+    """[A4] [A10]"""
+    shown = tmp_path / "shown"
+    ready = {"Command": ["test", "-e", str(shown)], "Interval": 0.05}
+    file = write(tmp_path, job("a", Ready=ready), job("b", DependsOn=["a"]))
+    wait = ["apply", "--wait-ready", "--ready-timeout", "0.3", file]
+    for verb in ("started", "kept"):
+        assert said(host, *wait, status=1)[-2:] == [
+            f"launch: here: {verb} a: a is not ready: running",
+            f"launch: here: {verb} b: b is not ready: waiting for a",
+        ]
+    with host.popen("apply", "--wait-ready", file) as process:
+        assert process.stdout is not None
+        while not process.stdout.readline().startswith("0 to start, 0 to change, 2 to keep"):
+            pass
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=30)
+    assert process.returncode == -signal.SIGINT
+    assert err.splitlines() == [
+        "launch: here: kept a: interrupted before it was ready",
+        "launch: here: kept b: interrupted before it was ready",
+    ]
+    shown.touch()
+    pid = host.job("a")["pid"]
+    last = said(host, "apply", "--wait-ready", "--json", file)[-2:]
+    assert [(one["do"], one["result"], one["error"]) for one in map(json.loads, last)] == [("keep", "done", None)] * 2
+    assert host.job("a")["pid"] == pid
+
+
+def test_a_job_that_does_not_stay_up_is_not_ready_in_a_roll(host: Host, tmp_path: Path) -> None:
+    """[A8]"""
+    dies = job("a", "sh", "-c", "sleep 0.2; exit 3")
+    roll = ["apply", "--rolling", "1", "--settle", "1"]
+    why = "a is not ready: it did not stay up for 1 s: exited, code 3"
+    assert said(host, *roll, write(tmp_path, dies), status=1)[-1] == f"launch: here: started a: {why}"
+    kept = write(tmp_path, dies | {"KeepAlive": True, "ThrottleInterval": 0})
+    assert said(host, *roll, kept, status=1)[-1].startswith(
+        "launch: here: changed a: a is not ready: it did not stay up"
+    )
+    done = write(tmp_path, job("a", "sh", "-c", "sleep 0.2"), job("b"))
+    assert said(host, *roll, done)[-1].startswith("here: started b, running")
+    refused = "launch: --settle means nothing without --rolling or --wait-ready"
+    assert said(host, "apply", "--settle", "1", done, status=2) == [refused]

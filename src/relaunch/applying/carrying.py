@@ -6,13 +6,14 @@ left with half a change unsaid. Refuses to know where plans come from and how re
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from relaunch.applying.looking import Hosts, Plans
-from relaunch.applying.plan import CHANGES, Step
+from relaunch.applying.plan import CHANGES, Step, not_stayed
 from relaunch.applying.wanted import HERE, Wish
 from relaunch.client import calls
 from relaunch.client.asking import tasks
@@ -20,6 +21,8 @@ from relaunch.errors import NoSuchLabel, NotReady, OutcomeUnknown, RelaunchError
 
 READY_S = 60.0
 """How long jobs may take to be ready where others wait for that."""
+SETTLE_S = 2.0
+"""How long a job has to stay up in a roll, where it has no way to show that it is ready."""
 
 State = Literal["done", "failed", "unknown", "not begun"]
 
@@ -52,13 +55,15 @@ class Pace:
 
     Attributes:
         rolling: So many hosts at a time, each ready before the next; None is all at once.
-        wait_ready: Whether jobs have to be ready at the end.
+        wait_ready: Whether all jobs that are wanted have to be ready at the end.
         ready_s: How long that may take.
+        settle_s: How long a job without ``ready`` in its spec has to have stayed up to count as ready.
     """
 
     rolling: int | None = None
     wait_ready: bool = False
     ready_s: float = READY_S
+    settle_s: float = 0.0
 
 
 @dataclass(slots=True)
@@ -70,6 +75,7 @@ class _Share:
         kept: The labels of jobs that stay as they are.
         under_way: What is being done.
         untold: What is done, until it is known whether it is ready.
+        watched: What stays as it is and has to be ready, until it is known whether it is.
         ends: Whether nothing more is begun.
         why: Why not, where that is not plain.
     """
@@ -78,6 +84,7 @@ class _Share:
     kept: frozenset[str] = frozenset()
     under_way: Step | None = None
     untold: list[Result] = field(default_factory=list)
+    watched: list[Step] = field(default_factory=list)
     ends: bool = False
     why: RelaunchError | None = None
 
@@ -98,7 +105,8 @@ class Carrying:
         wish: What the plans are for.
         plans: Of all the hosts.
         pace: How fast.
-        took: Gets each result as it comes; each step that changes something has one in the end.
+        took: Gets each result as it comes; each step that changes something has one in the end, and where all have to
+            be ready, each that keeps something.
     """
 
     def __init__(self, hosts: Hosts, wish: Wish, plans: Plans, pace: Pace, took: Took) -> None:
@@ -110,6 +118,7 @@ class Carrying:
             host: _Share(
                 [step for step in steps if step.verb in CHANGES],
                 frozenset(step.label for step in steps if step.verb == "keep"),
+                watched=[step for step in steps if step.verb == "keep" and pace.wait_ready],
             )
             for host, steps in plans.items()
             if not isinstance(steps, RelaunchError)
@@ -121,18 +130,23 @@ class Carrying:
             for stage in self._wish.stages or (frozenset[str](),):
                 if not await self._carry_stage(stage):
                     break
+            async with tasks() as group:
+                for host, share in self._shares.items():
+                    group.create_task(self._await_kept(host, share))
         finally:
             self.end()
 
     def end(self) -> None:
         """Tell of all that has not been told: nothing more is begun."""
         for host, share in self._shares.items():
-            rest = share.untold
+            early = NotReady("interrupted before it was ready")
+            rest = [replace(result, error=early) for result in share.untold]
+            rest += [Result(host=host, step=step, state="done", error=early) for step in share.watched]
             if share.under_way is not None:
                 error = OutcomeUnknown("interrupted before it was answered")
                 rest.append(Result(host=host, step=share.under_way, state="unknown", error=error))
             rest += [Result(host=host, step=step, state="not begun", error=share.why) for step in share.owed]
-            share.untold, share.under_way, share.owed = [], None, []
+            share.untold, share.watched, share.under_way, share.owed = [], [], None, []
             for result in rest:
                 self._took(result)
 
@@ -197,6 +211,15 @@ class Carrying:
         if errors:
             share.end()
 
+    async def _await_kept(self, host: str, share: _Share) -> None:
+        """Wait until what stays as it is on a host is ready, where it has to be, and tell of it."""
+        jobs, errors = await self._ready(host, [step.label for step in share.watched])
+        watched, share.watched = share.watched, []
+        for step in watched:
+            self._took(
+                Result(host=host, step=step, state="done", error=errors.get(step.label), job=jobs.get(step.label))
+            )
+
     async def _do(self, host: str, step: Step) -> Result:
         job = None
         try:
@@ -252,7 +275,8 @@ class Carrying:
             outcomes = await self._hosts.ask(host, calls.await_ready(labels, self._pace.ready_s), waits=True)
         except RelaunchError as error:
             return {}, dict.fromkeys(labels, NotReady(f"whether it is ready is unknown: {error.message}"))
-        jobs, errors = {}, {}
+        jobs: dict[str, Mapping[str, Any]] = {}
+        errors: dict[str, RelaunchError] = {}
         for outcome in outcomes:
             if outcome.get("job"):
                 jobs[outcome["label"]] = outcome["job"]
@@ -260,7 +284,40 @@ class Carrying:
                 _check(outcome)
             except RelaunchError as error:
                 errors[outcome["label"]] = error
-        return jobs, errors
+        unsettled = await self._unsettled(host, {label: job for label, job in jobs.items() if label not in errors})
+        return jobs, {**errors, **unsettled}
+
+    async def _unsettled(self, host: str, jobs: Mapping[str, Mapping[str, Any]]) -> Mapping[str, RelaunchError]:
+        """Wait until those of the jobs that show in no other way that they are ready have stayed up for a while.
+
+        Args:
+            host: Where they are.
+            jobs: By label, as the launcher has just told them.
+
+        Returns:
+            Why not, for those that have not.
+        """
+        specs = self._wish.hosts[host].specs
+        bare = {
+            label: job
+            for label, job in jobs.items()
+            if job["state"] == "running" and label in specs and specs[label].ready is None
+        }
+        left_s = max((self._pace.settle_s - (job.get("uptime_s") or 0.0) for job in bare.values()), default=0.0)
+        if left_s <= 0:
+            return {}
+        await asyncio.sleep(left_s)
+        try:
+            now = {job["label"]: job for job in await self._hosts.ask(host, calls.list_jobs())}
+        except RelaunchError as error:
+            return dict.fromkeys(bare, NotReady(f"whether it has stayed up is unknown: {error.message}"))
+        why = {label: not_stayed(job, now.get(label)) for label, job in bare.items()}
+        limit = f"{self._pace.settle_s:g} s"
+        return {
+            label: NotReady(f"{label} is not ready: it did not stay up for {limit}: {reason}")
+            for label, reason in why.items()
+            if reason
+        }
 
 
 def _check(outcome: Mapping[str, Any]) -> None:

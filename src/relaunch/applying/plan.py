@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from relaunch.applying.wanted import HostWish
-from relaunch.model import JobSpec, JobStatus
+from relaunch.model import Exit, JobSpec, JobStatus
 
 Verb = Literal["start", "change", "keep", "stop", "leave"]
 CHANGES: frozenset[Verb] = frozenset(("start", "change", "stop"))
@@ -108,14 +108,34 @@ def _step(wanted: JobSpec, there: JobSpec | None, job: JobStatus | None) -> Step
 
 def _is_as_wanted(job: JobStatus) -> bool:
     """Whether it goes on, or has done its work."""
-    done = job.state == "exited" and job.exit is not None and (job.exit.reason, job.exit.code) == ("exited", 0)
-    return done or job.state in _GOES_ON
+    return (job.state == "exited" and _did_its_work(job)) or job.state in _GOES_ON
+
+
+def _did_its_work(job: JobStatus) -> bool:
+    return job.exit is not None and (job.exit.reason, job.exit.code) == ("exited", 0)
+
+
+def not_stayed(before: Mapping[str, Any], after: Mapping[str, Any] | None) -> str:
+    """Why a job that was running has not stayed up; empty where it has, or has done its work.
+
+    Args:
+        before: As its launcher told of it.
+        after: The same, some time later; None where it is not there any more.
+    """
+    if after is None:
+        return "it is gone"
+    job = JobStatus.from_wire(dict(after))
+    well = job.state == "running" or (job.state in ("exited", "waiting") and _did_its_work(job))
+    if well and (job.id, job.run) == (before["id"], before["run"]):
+        return ""
+    return _end_of(job.exit) if job.exit is not None else f"it is {job.state}"
 
 
 def _state_of(job: JobStatus) -> str:
-    end = job.exit
-    if end is None or not job.finished:
-        return f"is {job.state}"
+    return f"is {job.state}" if job.exit is None or not job.finished else _end_of(job.exit)
+
+
+def _end_of(end: Exit) -> str:
     how = f"code {end.code}" if end.code is not None else f"signal {end.signal}" if end.signal else end.message
     return f"{end.reason}, {how}" if how else end.reason
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Collection
 from typing import Any
 
-from relaunch.applying.carrying import READY_S, Carrying, Pace, Result
+from relaunch.applying.carrying import READY_S, SETTLE_S, Carrying, Pace, Result
 from relaunch.applying.looking import Plans
-from relaunch.applying.plan import CHANGES
-from relaunch.applying.wanted import Wish
+from relaunch.applying.plan import CHANGES, Verb
+from relaunch.applying.wanted import HERE, Wish
 from relaunch.cli.interruption import run_until_interrupted
 from relaunch.cli.output import say, write
 from relaunch.cli.over import Over
@@ -26,14 +27,15 @@ from relaunch.cli.plans import (
 )
 from relaunch.cli.progress import Progress
 from relaunch.cli.results import Line, status_of_all, tell_folded
+from relaunch.client.nodesets import fold
 from relaunch.client.quick import encode
-from relaunch.errors import RelaunchError, Unreachable
+from relaunch.errors import RelaunchError, Unreachable, Usage
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from relaunch.cli.grammar import Arguments
 
-_DONE = {"start": "started", "change": "changed", "stop": "stopped"}
+_DONE = {"start": "started", "change": "changed", "stop": "stopped", "keep": "kept"}
 _SHOWN = ("start", "change", "keep", "stop", "leave")
 _FAILED = 1
 
@@ -49,6 +51,8 @@ def run_over(over: Over, arguments: Arguments) -> int:
 
 
 def _apply(arguments: Arguments, over: Over | None) -> int:
+    if arguments["settle"] is not None and not (arguments["rolling"] or arguments["wait_ready"]):
+        raise Usage("--settle means nothing without --rolling or --wait-ready")
     # With --prune, a host that the files do not name any more is one that is to have none of their jobs.
     wish = read_wish(arguments, over, strangers=arguments["prune"])
     outcome = _Outcome(progress_of(wish.hosts), as_json=arguments["json"], slowly=arguments["rolling"] is not None)
@@ -64,21 +68,36 @@ async def _carry_out(arguments: Arguments, over: Over | None, wish: Wish, outcom
         well = {host: steps for host, steps in plans.items() if not isinstance(steps, RelaunchError)}
         if well and not arguments["json"]:
             show_count(well)
-        if arguments["dry_run"] or not any(map(changes, well.values())):
+        waits = arguments["wait_ready"] and any(step.verb == "keep" for steps in well.values() for step in steps)
+        if arguments["dry_run"] or not (waits or any(map(changes, well.values()))):
             return
         if arguments["rolling"] and len(well) < len(plans):
-            raise Unreachable("with --rolling nothing is begun while a host cannot be asked; nothing was changed")
-        pace = Pace(
-            rolling=arguments["rolling"],
-            wait_ready=arguments["wait_ready"],
-            ready_s=arguments["ready_timeout"] or READY_S,
-        )
+            raise _with_a_host_down(plans)
+        pace = _pace(arguments)
         carrying = Carrying(hosts, wish, plans, pace, outcome.took)
-        outcome.begin(plans, carrying)
+        outcome.begin(plans, carrying, CHANGES | {"keep"} if pace.wait_ready else CHANGES)
         try:
             await carrying.carry_out()
         finally:
             outcome.end()
+
+
+def _pace(arguments: Arguments) -> Pace:
+    rolling, settle_s = arguments["rolling"], arguments["settle"]
+    return Pace(
+        rolling=rolling,
+        wait_ready=arguments["wait_ready"],
+        ready_s=arguments["ready_timeout"] or READY_S,
+        settle_s=settle_s if settle_s is not None else SETTLE_S if rolling else 0.0,
+    )
+
+
+def _with_a_host_down(plans: Plans) -> Unreachable:
+    down = [host for host, steps in plans.items() if isinstance(steps, RelaunchError)]
+    others = [host for host in plans if host not in down and host != HERE]
+    way = f"; for the others: launch -H {fold(others)} apply" if others else ""
+    where = fold([name_of(host) for host in down])
+    return Unreachable(f"with --rolling nothing is begun while {where} cannot be asked; nothing was changed{way}")
 
 
 class _Outcome:
@@ -113,12 +132,13 @@ class _Outcome:
             host: steps.exit_status if isinstance(steps, RelaunchError) else 0 for host, steps in plans.items()
         }
 
-    def begin(self, plans: Plans, carrying: Carrying) -> None:
-        """From now on hosts are changed."""
+    def begin(self, plans: Plans, carrying: Carrying, verbs: Collection[Verb]) -> None:
+        """From now on hosts are changed; each step with one of these verbs will have a result."""
         self._carrying = carrying
         for host, steps in plans.items():
-            if not isinstance(steps, RelaunchError) and changes(steps):
-                self._owed[host] = sum(step.verb in CHANGES for step in steps)
+            owed = 0 if isinstance(steps, RelaunchError) else sum(step.verb in verbs for step in steps)
+            if owed:
+                self._owed[host] = owed
         self.progress = progress_of(self._owed)
         self.progress.begin()
 

@@ -249,8 +249,16 @@ COMMANDS = [
             Option("--dry-run", "", "only show what would be done"),
             Option("--prune", "", "stop and forget jobs that were applied with the file before, and are not in it now"),
             Option("--rolling", "N", "N hosts at a time, each ready before the next; stop at a failure", some),
-            Option("--wait-ready", "", "return when the jobs are ready"),
-            Option("--ready-timeout", "SECONDS", "how long that may take on a host (60)", some_seconds),
+            Option("--wait-ready", "", "return when all jobs of the files are ready, also those that are kept"),
+            Option(
+                "--ready-timeout",
+                "SECONDS",
+                "how long jobs are waited for to be ready, where any are (60)",
+                some_seconds,
+            ),
+            Option(
+                "--settle", "SECONDS", "a job without Ready counts as ready when it has stayed up so long (2)", seconds
+            ),
             *_reaching(),
             _JSON,
         ],
@@ -259,6 +267,8 @@ COMMANDS = [
             "at once. What is as the files say is not touched. Where a step fails, what follows on that host is not\n"
             "begun, and each step that was not done is named. A job that depends on one of other hosts is started\n"
             "when that is ready there. Jobs without Hosts are for this host.\n"
+            "A roll is not begun while a host cannot be asked; -H with the other hosts leaves it out. --settle is for\n"
+            "rolls, and for --wait-ready where it is given.\n"
             "With -H it is done on those hosts only, and jobs without Hosts are for these; LAUNCH_HOSTS means nothing\n"
             "here. A host that the files do not name any more is looked at with -H and --prune."
         ),
@@ -272,7 +282,11 @@ COMMANDS = [
             *_reaching(),
             _JSON,
         ],
-        description="The exit status is 0 where they do not differ, and 1 where they do. For -H see launch apply.",
+        description=(
+            "The exit status is 0 where they do not differ, and 1 where they do. For -H see launch apply.\n"
+            "What differs in another way on each host is named without its values; -H with one host, or --json, shows\n"
+            "these."
+        ),
         example="launch diff cluster.toml",
     ),
     Command("schema", "print the JSON Schema of job files", [], example="launch schema"),
