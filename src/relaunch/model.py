@@ -267,6 +267,7 @@ class JobStatus:
     exit: Exit | None = None
     output: str | None = None
     waits_for: tuple[str, ...] = ()
+    stopped: bool = False
 
     @property
     def finished(self) -> bool:
@@ -279,6 +280,7 @@ class JobStatus:
         known = {name: wire[name] for name, _ in fields_of(cls) if name in wire}
         known["argv"] = tuple(known["argv"])
         known["waits_for"] = tuple(known.get("waits_for") or ())
+        known["stopped"] = bool(known.get("stopped"))
         known["exit"] = Exit.from_wire(known["exit"]) if known.get("exit") else None
         return cls(**known)
 
@@ -298,20 +300,26 @@ class Outcome:
         job: What is now, where there is such a job.
         error: Full wire name of the error, None where it went well.
         message: The error's line.
+        cancelled: Whether nothing of it ran and what was stopped is its next start.
     """
 
     label: str
     job: JobStatus | None = None
     error: str | None = None
     message: str | None = None
+    cancelled: bool = False
 
     @classmethod
     def from_wire(cls, wire: Wire) -> Self:
         """From its form on the wire."""
         job = JobStatus.from_wire(wire["job"]) if wire.get("job") else None
-        return cls(label=wire["label"], job=job, error=wire.get("error"), message=wire.get("message"))
+        cancelled = bool(wire.get("cancelled"))
+        return cls(
+            label=wire["label"], job=job, error=wire.get("error"), message=wire.get("message"), cancelled=cancelled
+        )
 
     def to_wire(self) -> Wire:
         """As it goes on the wire."""
         job = self.job.to_wire() if self.job else None
-        return {"label": self.label, "job": job, "error": self.error, "message": self.message}
+        own = {name: getattr(self, name) for name in ("label", "error", "message", "cancelled")}
+        return own | {"job": job}

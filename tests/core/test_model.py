@@ -236,6 +236,7 @@ statuses = st.builds(
     started_at=st.none() | times,
     exit=st.none() | exits,
     output=st.none() | st.just("/x"),
+    stopped=st.booleans(),
 )
 
 
@@ -252,5 +253,5 @@ def test_a_status_survives_the_wire(status: JobStatus) -> None:
 @repeatable
 @given(st.none() | statuses, st.none() | st.just("io.relaunch.Launcher.NoSuchLabel"))
 def test_an_outcome_survives_the_wire(job: JobStatus | None, error: str | None) -> None:
-    outcome = Outcome(label="a*", job=job, error=error, message=error and "no such")
+    outcome = Outcome(label="a*", job=job, error=error, message=error and "no such", cancelled=error is None)
     assert Outcome.from_wire(json.loads(json.dumps(outcome.to_wire()))) == outcome

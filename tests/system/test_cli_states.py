@@ -26,3 +26,21 @@ def test_status_says_what_a_job_waits_for_and_why_it_has_failed(host: Host) -> N
     shown = host.launch("events").stdout
     assert "job.failed  flaps  started again 0 times within 1m0s" in shown
     assert "for db clock" in shown
+
+
+def test_a_job_that_is_stopped_when_nothing_of_it_runs_shows_it(host: Host) -> None:
+    """[W13] [S35] No more than that one has ended is said of one that had, whatever stops it then."""
+    with Peer(host.socket) as peer:
+        peer.submit("clock", "true", start_interval_s=3600.0)
+        peer.submit("flaps", "sh", "-c", "exit 7", keep_alive=True, throttle_s=600.0)
+    wait_for(lambda: jobs(host)["flaps"]["state"] == "backoff", what="it has ended")
+    stopped = "stopped (its next start is cancelled)\n"
+    assert host.launch("stop", "clock", "flaps").stdout == f"clock: {stopped}flaps: {stopped}"
+    assert host.launch("kill", "flaps").stdout == "flaps: had finished before (code 7)\n"
+    rows = {line.split()[0]: line for line in host.launch("list").stdout.splitlines()[1:]}
+    assert "code 7, stopped" in rows["flaps"]
+    assert rows["clock"].split()[:6] == ["clock", "exited", "-", "-", "0", "stopped"]
+    assert "exited, code 7, stopped\n" in host.launch("status", "flaps").stdout
+    host.launch("restart", "flaps")
+    wait_for(lambda: jobs(host)["flaps"]["state"] == "backoff", what="it has ended again")
+    assert "stopped" not in host.launch("list", "flaps").stdout

@@ -23,7 +23,7 @@ def tell(outcomes: Sequence[Wire], done: Callable[[Wire], str], *, as_json: bool
 
     Args:
         outcomes: As they came over the wire.
-        done: What to say of a job where it went well.
+        done: What to say of an outcome where it went well.
         as_json: Whether a program reads it, and gets them as they are.
 
     Returns:
@@ -33,7 +33,7 @@ def tell(outcomes: Sequence[Wire], done: Callable[[Wire], str], *, as_json: bool
     for outcome in outcomes:
         label, error = outcome["label"], outcome.get("error")
         if error is None:
-            lines.append(f"{label}: {done(outcome['job'])}\n")
+            lines.append(f"{label}: {done(outcome)}\n")
             continue
         refused = from_wire(error, {"message": outcome.get("message")})
         message = refused.message
@@ -62,7 +62,7 @@ def told(host: str, outcomes: Iterable[Wire], done: Callable[[Wire], str]) -> To
     for outcome in outcomes:
         label, error = outcome["label"], outcome.get("error")
         if error is None:
-            words, pid = done(outcome["job"]), outcome["job"].get("pid")
+            words, pid = done(outcome), outcome["job"].get("pid")
             # Each host has a pid of its own.
             lines.append(Line(f"{label}: {words}", f"{label}: {words.replace(f', pid {pid}', '')}"))
             continue

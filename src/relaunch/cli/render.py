@@ -90,7 +90,15 @@ def state(job: Wire) -> str:
     if job["state"] == "waiting":
         last = f", last {end(job['exit'])}" if job.get("exit") else ""
         return f"waiting for {' '.join(job.get('waits_for') or ()) or 'what starts it'}{last}"
-    return f"{job['state']}, {end(job['exit'])}" if job.get("exit") else str(job["state"])
+    return ", ".join((job["state"], *([_last(job)] if job.get("exit") or job.get("stopped") else [])))
+
+
+def _last(job: Wire) -> str:
+    """How a job's last run ended, and whether it was stopped when nothing of it ran."""
+    ended = job.get("exit")
+    if not job.get("stopped") or (ended and ended["reason"] == "stopped"):
+        return end(ended)
+    return f"{end(ended)}, stopped" if ended else "stopped"
 
 
 def jobs_table(jobs: Sequence[Wire], *, terminal: bool, hosts: Sequence[str] | None = None) -> str:
@@ -130,7 +138,7 @@ def _row(job: Wire) -> tuple[str, ...]:
         str(job.get("pid") or "-"),
         length(job.get("uptime_s")),
         str(job["restarts"]),
-        end(job.get("exit")),
+        _last(job),
         command_line(job["argv"]),
     )
     return tuple(map(plain, cells))

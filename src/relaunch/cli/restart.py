@@ -9,13 +9,17 @@ from relaunch.client.quick import Client
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from relaunch.cli.grammar import Arguments
     from relaunch.cli.over import Over
+
+    Wire = dict[str, Any]
 
 
 def run(arguments: Arguments) -> int:
     """Start jobs anew and say what each is."""
-    return tell(Client().call(restart(arguments["patterns"])), state, as_json=arguments["json"])
+    return tell(Client().call(restart(arguments["patterns"])), _done, as_json=arguments["json"])
 
 
 def run_over(over: Over, arguments: Arguments) -> int:
@@ -23,5 +27,9 @@ def run_over(over: Over, arguments: Arguments) -> int:
     from relaunch.cli.many import request
     from relaunch.cli.results import Results
 
-    results = Results(over, lambda host, outcomes: told(host, outcomes, state), as_json=arguments["json"])
+    results = Results(over, lambda host, outcomes: told(host, outcomes, _done), as_json=arguments["json"])
     return request(over, arguments, lambda its: restart(its["patterns"]), results)
+
+
+def _done(outcome: Wire) -> str:
+    return state(outcome["job"])

@@ -34,7 +34,7 @@ def run(arguments: Arguments) -> int:
         keeper.register(os.pidfd_open(client.call(get_status())["keeper_pid"]), select.POLLIN)
     survivors = client.call(shutdown(leave_jobs=arguments["leave_jobs"]))
     keeper.poll(KEEPER_ENDS_WITHIN_MS)
-    status = tell(survivors, lambda _job: "left running", as_json=arguments["json"])
+    status = tell(survivors, lambda _outcome: "left running", as_json=arguments["json"])
     if not arguments["json"]:
         write(f"{_ended(arguments)}\n")
     return status
@@ -46,7 +46,7 @@ def run_over(over: Over, arguments: Arguments) -> int:
     from relaunch.cli.results import Line, Results
 
     def its(host: str, survivors: Sequence[Wire]) -> Told:
-        what = told(host, survivors, lambda _job: "left running")
+        what = told(host, survivors, lambda _outcome: "left running")
         what.lines = [*what.lines, Line(_ended(arguments))]
         return what
 

@@ -16,7 +16,7 @@ def run(arguments: Arguments) -> int:
     """Send a signal to each job's own process."""
     signal = arguments["signal"]
     outcomes = Client().call(send_signal(arguments["patterns"], signal))
-    return tell(outcomes, lambda _job: f"{signal} sent", as_json=arguments["json"])
+    return tell(outcomes, lambda _outcome: f"{signal} sent", as_json=arguments["json"])
 
 
 def run_over(over: Over, arguments: Arguments) -> int:
@@ -26,6 +26,6 @@ def run_over(over: Over, arguments: Arguments) -> int:
 
     signal = arguments["signal"]
     results = Results(
-        over, lambda host, outcomes: told(host, outcomes, lambda _job: f"{signal} sent"), as_json=arguments["json"]
+        over, lambda host, outcomes: told(host, outcomes, lambda _outcome: f"{signal} sent"), as_json=arguments["json"]
     )
     return request(over, arguments, lambda its: send_signal(its["patterns"], signal), results)

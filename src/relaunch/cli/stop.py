@@ -53,8 +53,10 @@ def stop_over(over: Over, arguments: Arguments, signal: str | None, timeout_s: f
 def _done(was_stopped: Callable[[Wire], bool]) -> Callable[[Wire], str]:
     """What to say of a job that has ended: that it was stopped, or that it had ended before."""
 
-    def done(job: Wire) -> str:
-        ended = job.get("exit") or {}
+    def done(outcome: Wire) -> str:
+        if outcome.get("cancelled"):
+            return "stopped (its next start is cancelled)"
+        ended = outcome["job"].get("exit") or {}
         how = ended.get("signal") or (f"code {ended['code']}" if ended.get("code") is not None else ended.get("reason"))
         return f"stopped ({how})" if was_stopped(ended) else f"had finished before ({how})"
 

@@ -46,5 +46,5 @@ def run_over(over: Over, arguments: Arguments) -> int:
     return request(over, arguments, lambda its: unload(its["patterns"], arguments["timeout"]), results)
 
 
-def _done(_job: Wire) -> str:
+def _done(_outcome: Wire) -> str:
     return "unloaded"

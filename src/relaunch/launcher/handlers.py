@@ -12,7 +12,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 from dataclasses import dataclass
 
 from relaunch import __version__
-from relaunch.core.job import Ask, Finished, Job, Running, Stopping
+from relaunch.core.job import Ask, Backoff, Finished, Job, Running, Stopping, Waiting
 from relaunch.errors import BadCall, BadSpec, NotRunning, Refused, RelaunchError
 from relaunch.fields import Wire, duration_s, signal_number
 from relaunch.labels import check_label, is_pattern
@@ -171,8 +171,11 @@ class Handlers:
 
         async def stop(job: Job) -> Outcome:
             ask = self._ask(job, number, timeout_s)
+            idle = isinstance(job.state, Backoff | Waiting)
             after, gone = await self._requests.stop(job, ask)
-            return self._outcome(after, None if gone else self._requests.survived(after))
+            return self._outcome(
+                after, None if gone else self._requests.survived(after), cancelled=idle and job.run == after.run
+            )
 
         return await self._each(patterns, stop)
 
@@ -317,9 +320,9 @@ class Handlers:
         grace_s = job.spec.stop_timeout_s if timeout_s is None else timeout_s
         return Ask(number or job.spec.stop_signal_number, grace_s or None, "stopped", restart)
 
-    def _outcome(self, job: Job, error: RelaunchError | None) -> Outcome:
-        named = (error.wire_name, error.message) if error else (None, None)
-        return Outcome(label=job.spec.label, job=self._status(job), error=named[0], message=named[1])
+    def _outcome(self, job: Job, error: RelaunchError | None, *, cancelled: bool = False) -> Outcome:
+        name, message = (error.wire_name, error.message) if error else (None, None)
+        return Outcome(label=job.spec.label, job=self._status(job), error=name, message=message, cancelled=cancelled)
 
     def _status(self, job: Job) -> JobStatus:
         return status_of(job, self._outputs.path_of(job.spec), self._supervisor.demand.lacking(job))

@@ -35,6 +35,7 @@ def status_of(job: Job, output: str, lacking: tuple[str, ...] | None = None) -> 
         exit=job.exit,
         output=output,
         waits_for=_owed(job) if lacking is None else lacking,
+        stopped=isinstance(state, Finished) and state.final and word_of(job) == "exited",
     )
 
 
