@@ -377,6 +377,15 @@ def test_a_misspelt_key_is_named_with_the_one_that_may_be_meant() -> None:
     )
 
 
+def test_a_slip_is_told_from_a_key_that_means_nothing_but_not_in_a_property_list() -> None:
+    """[A1] [F3]"""
+    body = {"Label": "a", "Program": "x", "Hots": "n1", "Zzz": 1, "Debug": True}
+    file = parse(json.dumps(body).encode(), "job.json")
+    assert len(file.warnings) == 3
+    assert file.slips == ("job.json:1: Hots: is no key that is known here; did you mean Hosts?",)
+    assert not job_of("<key>KeepAlvie</key><true/>").slips
+
+
 def test_warnings_are_bounded() -> None:
     """[F3] [F6] A file full of keys that mean nothing is read as quickly as any."""
     body = {f"Zzz{i}": i for i in range(5_000)} | {"Label": "a", "Program": "x"}

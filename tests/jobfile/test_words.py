@@ -40,20 +40,27 @@ def test_words_stand_for_something_on_each_host() -> None:
 
 
 @pytest.mark.parametrize(
-    "part",
+    ("part", "place"),
     [
-        {"Program": "/{hots}"},
-        {"Program": "/x}"},
-        {"EnvironmentVariables": {"A": "{"}},
-        {"Ready": {"Command": ["{x}"]}},
-        {"Ready": {"LogLine": "a{3}"}},
-        {"Sockets": {"a": {"SockPathName": "/{x}"}}},
+        ({"Program": "/{hots}"}, "Program"),
+        ({"Program": "/x}"}, "Program"),
+        ({"EnvironmentVariables": {"A": "{"}}, "EnvironmentVariables.A"),
+        ({"Ready": {"Command": ["{x}"]}}, "Ready.Command"),
+        ({"Ready": {"LogLine": "a{3}"}}, "Ready.LogLine"),
+        ({"Sockets": {"a": {"SockPathName": "/{x}"}}}, "Sockets.a"),
+        ({"KeepAlive": {"PathState": {"/{x}": True}}}, "KeepAlive"),
     ],
 )
-def test_words_that_stand_for_nothing_are_refused_when_the_file_is_read(part: dict[str, object]) -> None:
-    """[F11]"""
-    with pytest.raises(BadJobFile, match=r"^db.json: .*in a job with Hosts"):
-        parse(json.dumps(JOB | part).encode(), "db.json")
+def test_words_that_stand_for_nothing_are_refused_when_the_file_is_read(part: dict[str, object], place: str) -> None:
+    """[F4] [F11]"""
+    with pytest.raises(BadJobFile, match=rf"^db.json:[0-9]+: {place}: .*in a job with Hosts"):
+        parse(json.dumps(JOB | part, indent=1).encode(), "db.json")
+
+
+def test_a_label_is_one_for_all_hosts() -> None:
+    """[F4] [F11]"""
+    with pytest.raises(BadJobFile, match=r"^db.json:2: Label: is one for all hosts, and is 'db/{index}'; "):
+        parse(json.dumps(JOB | {"Label": "db/{index}"}, indent=1).encode(), "db.json")
 
 
 def test_without_hosts_braces_are_braces() -> None:

@@ -58,6 +58,10 @@ def test_files_that_are_wrong_change_nothing(host: Host, tmp_path: Path) -> None
     assert said(host, "apply", f"{tmp_path}/none.toml", status=2) == [
         f"launch: {tmp_path}/none.toml: No such file or directory"
     ]
+    slip = write(tmp_path, job("a", Hots="nowhere"), name="e.json")
+    for command in ("apply", "diff"):
+        (line,) = said(host, command, slip, status=2)
+        assert line.endswith("Jobs[0].Hots: is no key that is known here; did you mean Hosts?")
     assert host.jobs() == {}
 
 

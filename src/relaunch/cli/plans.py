@@ -19,7 +19,7 @@ from relaunch.cli.progress import Progress
 from relaunch.cli.results import Line, failure_line, tell_folded
 from relaunch.client.cluster import ANSWER_S
 from relaunch.client.quick import encode
-from relaunch.errors import RelaunchError
+from relaunch.errors import BadJobFile, RelaunchError
 from relaunch.jobfile import read_paths
 
 TYPE_CHECKING = False
@@ -42,6 +42,12 @@ def read_wish(arguments: Arguments, over: Over | None, *, strangers: bool) -> Wi
         BadJobFile, Usage, BadHost: Something in them is wrong.
     """
     files = read_paths(arguments["paths"])
+    *slips, last = [slip for file in files for slip in file.slips] or [""]
+    if last:
+        # What was meant is not done, and hosts would be made what nobody wants.
+        for slip in slips:
+            say(slip)
+        raise BadJobFile(last)
     wish = wish_of(files, over.hosts if over else (), strangers=strangers)
     for warning in [warning for file in files for warning in file.warnings] + list(wish.warnings):
         say(f"warning: {warning}")

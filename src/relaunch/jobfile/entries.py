@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from relaunch.errors import BadJobFile, BadSpec, RelaunchError
+from relaunch.errors import BadJobFile, BadSpec, Usage
 from relaunch.model import JobSpec
 from relaunch.placeholders import filled, words_of
 
@@ -44,12 +44,15 @@ class JobFile:
         path: As it was given.
         entries: Its jobs, in their order.
         warnings: What it says that means nothing here, each with its place.
+        slips: Those of the warnings that are of a key which looks like a known one; none of a property list, since
+            launchd's are full of keys that mean nothing here.
         name: Of the cluster that it describes: what it says itself, else the file's name without its end.
     """
 
     path: str
     entries: tuple[Entry, ...]
     warnings: tuple[str, ...] = ()
+    slips: tuple[str, ...] = ()
     name: str = ""
 
 
@@ -67,34 +70,69 @@ def replace_words(entry: Entry, host: str, index: int, hosts: Sequence[str]) -> 
     Raises:
         BadJobFile: There is no such word, a brace stands alone, or what comes of it is no spec.
     """
-    words = words_of(host, index, hosts)
     try:
-        return JobSpec.from_wire(_replaced(entry.spec.to_wire(), lambda text: filled(text, words, _WHERE)))
+        return _filled(entry, host, index, hosts)
     except BadSpec as error:
         raise BadJobFile(f"{entry.place}: on {host}: {error}") from None
-    except RelaunchError as error:
+    except BadWord as error:
         raise BadJobFile(f"{entry.place}: {error}") from None
 
 
-def _replaced(wire: Wire, fill: Callable[[str], str]) -> Wire:
+class BadWord(Exception):
+    """A word in braces stands for nothing.
+
+    Attributes:
+        fields: Of the spec, which lead to where it is.
+    """
+
+    def __init__(self, fields: Sequence[str], why: object) -> None:
+        super().__init__(str(why))
+        self.fields = fields
+
+
+def check_words(entry: Entry) -> None:
+    """Find words that stand for nothing, whatever the others stand for.
+
+    Raises:
+        BadWord: There is one.
+        BadSpec: With names for words, it is no spec.
+    """
+    _filled(entry, "HOST", 1, ["HOST"])
+
+
+def _filled(entry: Entry, host: str, index: int, hosts: Sequence[str]) -> JobSpec:
+    words = words_of(host, index, hosts)
+
+    def fill(text: str, *fields: str) -> str:
+        try:
+            return filled(text, words, _WHERE)
+        except Usage as error:
+            raise BadWord(fields, error) from None
+
+    return JobSpec.from_wire(_replaced(entry.spec.to_wire(), fill))
+
+
+def _replaced(wire: Wire, fill: Callable[..., str]) -> Wire:
     for name in _TEXTS:
         if name in wire:
-            wire[name] = fill(wire[name])
+            wire[name] = fill(wire[name], name)
     for name in _LISTS:
         if name in wire:
-            wire[name] = [fill(text) for text in wire[name]]
+            wire[name] = [fill(text, name) for text in wire[name]]
     if "env" in wire:
-        wire["env"] = {name: fill(text) for name, text in wire["env"].items()}
+        wire["env"] = {name: fill(text, "env", name) for name, text in wire["env"].items()}
     keep = wire.get("keep_alive_when", {})
     if "paths" in keep:
-        keep["paths"] = {fill(path): there for path, there in keep["paths"].items()}
+        keep["paths"] = {fill(path, "keep_alive_when"): there for path, there in keep["paths"].items()}
     ready = wire.get("ready", {})
     for name in ("host", "log_line"):
         if name in ready:
-            ready[name] = fill(ready[name])
+            ready[name] = fill(ready[name], "ready", name)
     if "command" in ready:
-        ready["command"] = [fill(text) for text in ready["command"]]
-    for sockets in wire.get("sockets", {}).values():
+        ready["command"] = [fill(text, "ready", "command") for text in ready["command"]]
+    for socket_name, sockets in wire.get("sockets", {}).items():
         for socket in sockets:
-            socket.update({name: fill(socket[name]) for name in ("path", "host") if name in socket})
+            socket.update(
+                {name: fill(socket[name], "sockets", socket_name) for name in ("path", "host") if name in socket}
+            )
     return wire

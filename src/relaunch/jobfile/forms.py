@@ -15,6 +15,7 @@ from relaunch.fields import Reader
 from relaunch.jobfile.place import Place
 from relaunch.jobfile.rules import Rule, Schema, any_case
 
+_LOOKED_AT_MAX = 100
 Definitions = dict[str, Schema]
 Found = dict[str, Any]
 
@@ -245,7 +246,7 @@ class Record:
             broken = rule.broken(given)
             if broken is not None:
                 name, why = broken
-                raise (place.at(spelt[name]) if name else place).wrong(why)
+                raise (place.at(spelt[name]) if name else place).wrong(why + self._meant(value, why))
         return self.finish(found, place)
 
     def _known(self, value: Mapping[Any, Any], place: Place) -> tuple[dict[str, str], Found]:
@@ -264,16 +265,29 @@ class Record:
                 spelt[name], given[name] = written, content
         return spelt, given
 
-    def _why_not(self, written: str) -> str:
+    def _why_not(self, written: str) -> tuple[str, bool]:
+        """Why a key means nothing here, and whether it looks like one that does."""
         reasons = {name.lower(): reason for name, reason in self.unsupported.items()}
         reason = reasons.get(written.lower())
         if reason is not None:
-            return f"not supported: {reason}"
+            return f"not supported: {reason}", False
+        near = self._near(written)
+        return f"is no key that is known here{f'; did you mean {near}?' if near else ''}", bool(near)
+
+    def _near(self, written: str) -> str:
+        """The key that one which is not known looks like."""
         import difflib
 
         close = difflib.get_close_matches(written[:80].lower(), self._names, 1, 0.75)
-        hint = f"; did you mean {self._names[close[0]]}?" if close else ""
-        return f"is no key that is known here{hint}"
+        return self._names[close[0]] if close else ""
+
+    def _meant(self, value: Mapping[str, Any], why: str) -> str:
+        """Which key may have been meant by another one, where one is missing."""
+        missing, parted, _ = why.partition(" is missing")
+        for written in list(value)[:_LOOKED_AT_MAX] if parted else ():
+            if written.lower() not in self._names and self._near(written) in missing.replace(" or ", ", ").split(", "):
+                return f"; {written[:80]!r} is there: did you mean {self._near(written)}?"
+        return ""
 
     def _among(self, given: Mapping[str, object]) -> list[Key]:
         return [key for key in self.keys if key.name in given]

@@ -28,12 +28,14 @@ class Reading:
         find_lines: Finds the line of each key; it is asked where something is to be said of one.
         warnings: What has been said so far of keys that mean nothing here, up to a bound.
         unsaid: How many there were beyond that.
+        slips: Those of the warnings that are of a key which looks like a known one.
     """
 
     path: str
     find_lines: Callable[[], Lines] = dict
     warnings: list[str] = field(default_factory=list)
     unsaid: int = 0
+    slips: list[str] = field(default_factory=list)
 
     @cached_property
     def lines(self) -> Lines:
@@ -91,12 +93,19 @@ class Place:
         line = str(expected)
         return self.wrong(line if ", and is " in line else f"{line}; it is {shown(value)}")
 
-    def warn(self, why: Callable[[], str]) -> None:
-        """Say that something here means nothing, and why, unless so much has been said that nobody reads on."""
-        if len(self.reading.warnings) < _WARNINGS_MAX:
-            self.reading.warnings.append(f"{self}: {why()}")
-        else:
+    def warn(self, why: Callable[[], tuple[str, bool]]) -> None:
+        """Say that something here means nothing, unless so much has been said that nobody reads on.
+
+        Args:
+            why: Finds why, and whether it looks like a slip.
+        """
+        if len(self.reading.warnings) >= _WARNINGS_MAX:
             self.reading.unsaid += 1
+            return
+        reason, is_slip = why()
+        self.reading.warnings.append(f"{self}: {reason}")
+        if is_slip:
+            self.reading.slips.append(self.reading.warnings[-1])
 
 
 def shown(value: object) -> str:

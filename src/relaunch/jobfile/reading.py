@@ -6,15 +6,15 @@ Knows the three shapes of a file: one job, ``Jobs``, an array of jobs. Refuses t
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from relaunch.errors import BadJobFile, BadSpec
-from relaunch.jobfile.decoding import SUFFIXES, decode
-from relaunch.jobfile.entries import Entry, JobFile, replace_words
+from relaunch.jobfile.decoding import SUFFIXES, decode, format_of
+from relaunch.jobfile.entries import BadWord, Entry, JobFile, check_words
 from relaunch.jobfile.opening import read_bytes
 from relaunch.jobfile.place import Place
-from relaunch.jobfile.vocabulary import CLUSTER, JOB, KEY_OF_FIELD
+from relaunch.jobfile.vocabulary import CLUSTER, JOB, KEY_OF_FIELD, KEY_OF_READY
 from relaunch.model import JobSpec
 
 Found = dict[str, Any]
@@ -78,7 +78,8 @@ def parse(data: bytes, path: str) -> JobFile:
     warnings = reading.warnings
     if reading.unsaid:
         warnings.append(f"{path}: {reading.unsaid} more keys mean nothing here")
-    return JobFile(path=path, entries=entries, warnings=tuple(warnings), name=name)
+    slips = () if format_of(path, data) == "plist" else tuple(reading.slips)
+    return JobFile(path=path, entries=entries, warnings=tuple(warnings), slips=slips, name=name)
 
 
 def _jobs(value: object, place: Place) -> tuple[list[Found], str | None]:
@@ -111,15 +112,37 @@ def _entry(found: Found) -> Entry:
     try:
         spec = JobSpec.from_wire(found)
     except BadSpec as error:
-        name, parted, why = str(error).removeprefix(f"{label}: ").partition(": ")
-        key = KEY_OF_FIELD.get(name) if parted else None
-        raise (place.at(key).wrong(why) if key else place.wrong(error)) from None
+        raise _not_a_spec(place, str(error).removeprefix(f"{label}: ")) from None
     where = place.file if place.line is not None else str(place)
     entry = Entry(spec=spec, hosts=hosts, disabled=disabled, place=where)
     if hosts:
-        # Whatever these words stand for, this finds the ones that stand for nothing.
-        replace_words(entry, "HOST", 1, ["HOST"])
+        try:
+            check_words(entry)
+        except BadWord as error:
+            raise _within(place, error.fields).wrong(error) from None
+        except BadSpec as error:
+            raise _not_a_spec(place, str(error).removeprefix(f"{label}: ")) from None
     return entry
+
+
+def _not_a_spec(place: Place, why: str) -> BadJobFile:
+    """The error for what a spec says of itself, with the keys of a file in place of the names of fields."""
+    name, parted, rest = why.partition(": ")
+    if not parted or name not in KEY_OF_FIELD:
+        return place.wrong(why)
+    part, _, what = rest.partition(" ")
+    if name == "ready" and part in KEY_OF_READY:
+        return _within(place, (name, part)).wrong(what)
+    return _within(place, (name,)).wrong(rest)
+
+
+def _within(place: Place, fields: Sequence[str]) -> Place:
+    """The place of a field of a spec, or of something in one."""
+    first, *rest = fields
+    place = place.at(KEY_OF_FIELD[first])
+    for each in rest:
+        place = place.at(KEY_OF_READY[each] if first == "ready" else each)
+    return place
 
 
 def _check_labels(entries: Iterable[Entry]) -> None:

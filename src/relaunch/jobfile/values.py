@@ -26,6 +26,7 @@ from relaunch.fields import (
 from relaunch.fields import whole as whole_number
 from relaunch.fields import words as words_of_a_command
 from relaunch.jobfile.forms import Leaf
+from relaunch.jobfile.place import shown
 from relaunch.jobfile.rules import END, Schema
 from relaunch.labels import LABEL_BYTES_MAX
 from relaunch.policy import PORT_MAX
@@ -97,6 +98,7 @@ def _arguments(value: object) -> list[str]:
         return []
     if not isinstance(value, list):
         raise BadSpec("must be an array of texts")
+    _check_texts(value)
     return list(words_of_a_command(["program", *value])[1:])
 
 
@@ -172,7 +174,23 @@ def env_name(value: object) -> str:
     return value
 
 
+def _check_texts(values: list[object]) -> None:
+    for place, value in enumerate(values, 1):
+        if not isinstance(value, str) or "\0" in value:
+            raise BadSpec(f"must hold texts without NUL only, and is {shown(value)} at element {place}")
+
+
+def _label(value: object) -> str:
+    if isinstance(value, str) and "{" in value:
+        raise BadSpec(
+            f"is one for all hosts, and is {shown(value)}; {{host}} and its like stand for something in what is run"
+        )
+    return a_label(value)
+
+
 def _command(value: object) -> list[str]:
+    if isinstance(value, list):
+        _check_texts(value)
     return list(words_of_a_command(value))
 
 
@@ -197,7 +215,7 @@ COMMAND = Leaf("array of strings", _command, _COMMAND_SHAPE)
 ARGUMENTS = Leaf(
     "array of strings", _arguments, {"type": ["array", "null"], "items": {"type": "string", "pattern": _NO_NUL}}
 )
-LABEL = Leaf("label", a_label, LABEL_SHAPE)
+LABEL = Leaf("label", _label, LABEL_SHAPE)
 SECONDS = Leaf("seconds", duration_s, {"type": "number", "minimum": 0, "maximum": _DURATION_S_MAX}, _plain_number)
 SOME_SECONDS = Leaf(
     "seconds", some_time_s, {"type": "number", "exclusiveMinimum": 0, "maximum": _DURATION_S_MAX}, _plain_number

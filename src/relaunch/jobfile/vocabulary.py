@@ -157,7 +157,7 @@ _BACKOFF = Record(
     ],
 )
 
-HOSTS = OneOrMore(v.TEXT)
+HOSTS = OneOrMore(v.TEXT, 1)
 _HOSTS_MEANING = "node sets on which the job runs, see `launch apply`; here where there are none"
 _CLUSTER_MEANING = "name of the cluster that the job belongs to"
 
@@ -291,3 +291,5 @@ KEY_OF_FIELD = {key.field: key.name for key in JOB.keys} | {
     "origin": "Cluster",
 }
 """Which key a field of a spec is written under."""
+KEY_OF_READY = {key.field: key.name for key in _READY.keys}
+"""The same of what is within ``ready``."""
