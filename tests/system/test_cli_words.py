@@ -95,8 +95,8 @@ def test_an_interrupt_ends_a_command_silently(fresh: Host, typed: list[str]) -> 
 
 
 def _asleep(pid: int) -> bool:
-    """Whether a process waits for its socket, as commands do for an answer."""
-    return "unix_stream" in Path(f"/proc/{pid}/wchan").read_text()
+    """Whether a process waits for its socket, as commands do for an answer, alone or beside who reads its output."""
+    return any(word in Path(f"/proc/{pid}/wchan").read_text() for word in ("unix_stream", "poll"))
 
 
 def test_an_unexpected_failure_is_one_line_too_and_shown_on_demand(host: Host) -> None:
@@ -167,3 +167,16 @@ def test_bash_completes_commands_options_and_labels(host: Host, typed: list[str]
         ["bash", "--norc", "-c", COMPLETE, "bash", *typed], env=env, capture_output=True, text=True, check=True
     )
     assert {word.strip() for word in done.stdout.split()} == expected
+
+
+@pytest.mark.parametrize("command", [("events", "-f"), ("logs", "-f", "p1")])
+def test_a_reader_that_goes_away_ends_what_is_followed_though_nothing_happens(
+    host: Host, command: tuple[str, ...]
+) -> None:
+    """[W6] As the other end of an ssh session."""
+    host.launch("submit", "-l", "p1", "--", "sh", "-c", "echo one; exec sleep 300")
+    following = host.popen(*command)
+    assert following.stdout is not None
+    assert following.stdout.readline()
+    following.stdout.close()
+    assert following.wait(20) == -signal.SIGPIPE

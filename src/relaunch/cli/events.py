@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from relaunch.cli.output import write
+from relaunch.cli.output import wait_with_reader, write
 from relaunch.cli.render import plain
 from relaunch.cli.since import parse_since
 from relaunch.cli.telling import details, local_time
@@ -37,7 +37,7 @@ def run(arguments: Arguments) -> int:
     client = Client()
     while True:
         try:
-            for batch in client.stream(place.call(follow=follow)):
+            for batch in client.stream(place.call(follow=follow), wait_with_reader if follow else None):
                 if not batch:  # the last reply, which may be empty
                     continue
                 write("".join(map(show, batch)))

@@ -102,7 +102,7 @@ def follow(over: Over, patterns: Sequence[str], since_at: float | None, count: i
                     raise what
                 tell(host, what)
 
-    run_until_interrupted(work())
+    run_until_interrupted(work(), shows=True)
 
 
 def _cluster(over: Over) -> Cluster:

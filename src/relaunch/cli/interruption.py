@@ -3,24 +3,28 @@
 import asyncio
 import logging
 import os
+import select
 import signal
-from collections.abc import Callable, Coroutine
-from contextlib import suppress
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager, nullcontext, suppress
 from typing import Any, TypeVar
 
 from relaunch.cli.interrupted import ENDING, Interrupted, die
-from relaunch.cli.output import OutputFailed
+from relaunch.cli.output import STDOUT, OutputFailed
 
 T = TypeVar("T")
 
 
-def run_until_interrupted(work: Coroutine[Any, Any, T], tell: Callable[[], None] = lambda: None) -> T:
+def run_until_interrupted(
+    work: Coroutine[Any, Any, T], tell: Callable[[], None] = lambda: None, *, shows: bool = False
+) -> T:
     """Run it to its end.
 
     A signal cancels it and lets it clean up; the next ends the process at once.
 
     Args:
         work: What is done.
+        shows: Whether it does nothing but show: then it is over when nobody reads any more.
         tell: Called when a signal has come, before anything is cleaned up: that may take its time.
 
     Raises:
@@ -31,7 +35,7 @@ def run_until_interrupted(work: Coroutine[Any, Any, T], tell: Callable[[], None]
     # A launcher's socket is a pipe too, whose end is no reason to die silently.
     signal.signal(signal.SIGPIPE, signal.SIG_IGN)
     try:
-        return asyncio.run(_cancelled_by_signals(work, came, tell))
+        return asyncio.run(_cancelled_by_signals(work, came, tell, shows=shows))
     except asyncio.CancelledError:
         if came:
             raise Interrupted(came[0]) from None
@@ -44,6 +48,26 @@ def run_until_interrupted(work: Coroutine[Any, Any, T], tell: Callable[[], None]
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)
 
 
+@contextmanager
+def readers(gone: Callable[[], None]) -> Iterator[None]:
+    """Meanwhile call back on the loop when nobody reads standard output any more, as when an ssh session is over."""
+    loop = asyncio.get_running_loop()
+    with select.epoll() as readers:
+        # Asked for nothing, it tells of errors and ends alone. A file has no reader, and cannot be asked.
+        with suppress(PermissionError):
+            readers.register(STDOUT, 0)
+
+        def once() -> None:
+            loop.remove_reader(readers.fileno())
+            gone()
+
+        loop.add_reader(readers.fileno(), once)
+        try:
+            yield
+        finally:
+            loop.remove_reader(readers.fileno())
+
+
 def be_quiet() -> None:
     """Have asyncio keep to itself what it finds odd: a command says in its own lines what went wrong.
 
@@ -53,7 +77,9 @@ def be_quiet() -> None:
         logging.getLogger("asyncio").setLevel(logging.CRITICAL)
 
 
-async def _cancelled_by_signals(work: Coroutine[Any, Any, T], came: list[int], tell: Callable[[], None]) -> T:
+async def _cancelled_by_signals(
+    work: Coroutine[Any, Any, T], came: list[int], tell: Callable[[], None], *, shows: bool
+) -> T:
     loop, task = asyncio.get_running_loop(), asyncio.ensure_future(work)
     # As by nohup, or by `&` in a script, some may be ignored.
     numbers = [number for number in ENDING if signal.getsignal(number) != signal.SIG_IGN]
@@ -71,7 +97,8 @@ async def _cancelled_by_signals(work: Coroutine[Any, Any, T], came: list[int], t
     for number in numbers:
         loop.add_signal_handler(number, interrupt, number)
     try:
-        return await task
+        with readers(lambda: interrupt(signal.SIGPIPE)) if shows else nullcontext():
+            return await task
     finally:
         if not came:
             for number in numbers:

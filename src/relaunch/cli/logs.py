@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from binascii import a2b_base64
 
-from relaunch.cli.output import write_bytes
+from relaunch.cli.output import wait_with_reader, write_bytes
 from relaunch.client.calls import logs
 from relaunch.client.quick import Client
 
@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
 def run(arguments: Arguments) -> int:
     """Show a job's output."""
-    for piece in Client().stream(logs(arguments["label"], arguments["lines"], follow=arguments["follow"])):
+    wait = wait_with_reader if arguments["follow"] else None
+    for piece in Client().stream(logs(arguments["label"], arguments["lines"], follow=arguments["follow"]), wait):
         write_bytes(a2b_base64(piece))
     return 0
 

@@ -46,6 +46,20 @@ def _wait_writable() -> None:
     select.select([], [STDOUT], [])
 
 
+def wait_with_reader(descriptor: int) -> None:
+    """Return when there is something to read; end as a write would where nobody reads our output any more."""
+    import select
+    import signal
+
+    both = select.poll()
+    both.register(descriptor, select.POLLIN)
+    both.register(STDOUT, 0)  # which tells of its end alone; a file never ends
+    while descriptor not in (ready := dict(both.poll())):
+        if ready:
+            signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+            os.kill(os.getpid(), signal.SIGPIPE)
+
+
 def say(line: str) -> None:
     """Write ``launch: LINE`` to standard error; where that is closed, there is nobody to tell."""
     _write_said(encoded(f"launch: {one_line(line)}\n"))

@@ -127,4 +127,4 @@ def show_logs(over: Over, labels: Mapping[str, str], lines: int | None, took: To
         finally:
             shown.end(host.host)
 
-    run_until_interrupted(each(over, one, took, waits=follow))
+    run_until_interrupted(each(over, one, took, waits=follow), shows=True)

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
+import fcntl
 import logging
 import os
 import select
@@ -15,7 +17,8 @@ import signal
 import time
 
 from relaunch.cli.executing import Executor
-from relaunch.cli.output import STDERR, STDOUT, OutputFailed, encoded, say_if_room, write_bytes
+from relaunch.cli.interruption import readers
+from relaunch.cli.output import STDOUT, OutputFailed, encoded, say_if_room, write_bytes
 from relaunch.cli.since import parse_since
 from relaunch.cli.telling import Lines
 from relaunch.cli.values import TRANSPORTS
@@ -41,7 +44,7 @@ _DEFAULT_ADDRESS = ":9000"
 def run(arguments: Arguments) -> int:
     """Tell of events until the count or the time is reached, or a signal ends it."""
     _settle(arguments)
-    _open_streams()
+    _check_output()
     subscriber = _subscriber(arguments)
     logging.basicConfig(handlers=[_Said()])
     logging.getLogger("relaunch.subscribing").setLevel(logging.INFO)
@@ -72,19 +75,14 @@ def _settle(arguments: Arguments) -> None:
                 raise Usage(f"subscribe: {flag} means nothing without --serve; see: launch subscribe --help")
 
 
-def _open_streams() -> None:
-    """Have no socket become a standard stream, even where one was closed.
+def _check_output() -> None:
+    """See that there is a standard output before anything is subscribed to.
 
     Raises:
-        OutputFailed: There is no standard output.
+        OutputFailed: There is none.
     """
-    for stream in (0, STDOUT, STDERR):
-        try:
-            os.fstat(stream)
-        except OSError as error:
-            if stream == STDOUT:
-                raise OutputFailed(f"standard output cannot be written: {error.strerror}") from error
-            os.open("/dev/null", os.O_RDWR)
+    if fcntl.fcntl(STDOUT, fcntl.F_GETFL) & os.O_ACCMODE == os.O_RDONLY:
+        raise OutputFailed(f"standard output cannot be written: {os.strerror(errno.EBADF)}")
 
 
 def _subscriber(arguments: Arguments) -> Subscriber:
@@ -147,15 +145,10 @@ def _ending() -> Iterator[tuple[asyncio.Event, asyncio.Event]]:
     numbers = [number for number in _ENDING_SIGNALS if signal.getsignal(number) != signal.SIG_IGN]
     for number in numbers:
         loop.add_signal_handler(number, ended.set)
-    with select.epoll() as readers:
-        # Asked for nothing, it tells of errors and ends alone. A file has no reader, and cannot be asked.
-        with contextlib.suppress(PermissionError):
-            readers.register(STDOUT, 0)
-        loop.add_reader(readers.fileno(), gone.set)
+    with readers(gone.set):
         try:
             yield ended, gone
         finally:
-            loop.remove_reader(readers.fileno())
             for number in numbers:
                 loop.remove_signal_handler(number)  # the next one ends it at once
 

@@ -182,8 +182,12 @@ class Client:
         self.send(call)
         return self.receive(call)
 
-    def stream(self, call: Call) -> Iterator[Any]:
+    def stream(self, call: Call, wait: Callable[[int], None] | None = None) -> Iterator[Any]:
         """Send a call that has many replies, and yield each one's answer as it comes.
+
+        Args:
+            call: What is asked.
+            wait: Called with the socket before it is waited for; returns when it can be read.
 
         Raises:
             RelaunchError: What the launcher answered, or that the answers broke off.
@@ -191,6 +195,8 @@ class Client:
         self.send(call)
         continues = True
         while continues:
+            if wait is not None and b"\0" not in self._received:
+                wait(self._socket.fileno())
             reply = self._reply(call)
             answer = call.read(reply)
             if answer is not None:
