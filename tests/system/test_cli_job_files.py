@@ -48,7 +48,8 @@ def test_a_job_that_is_loaded_with_another_spec_is_refused_or_replaced(host: Hos
     assert refused.returncode == 1
     assert refused.stdout == f"web/b: unchanged, running, pid {before['web/b']['pid']}\n"
     assert refused.stderr == (
-        f"launch: {file}:1: web/a is loaded with another spec; give --replace, or first: launch unload web/a\n"
+        f"launch: {file}:1: web/a is loaded with another spec, which differs in argv; give --replace, or first: "
+        "launch unload web/a\n"
     )
     assert host.job("web/a")["pid"] == before["web/a"]["pid"]
     replaced = host.launch("load", "--replace", str(file))
@@ -97,6 +98,52 @@ def test_a_directory_is_loaded_and_what_is_disabled_is_left_out(host: Host) -> N
     ]
     assert host.launch("unload", f"{directory}/").stdout == "a: unloaded\n"
     assert host.jobs() == {}
+
+
+def test_load_takes_what_was_applied_for_what_it_is(host: Host, file: Path) -> None:
+    """[F7] Whoever applied a job is not what it is."""
+    host.launch("apply", str(file))
+    pid = host.job("web/a")["pid"]
+    assert host.launch("load", str(file)).stdout.startswith(f"web/a: unchanged, running, pid {pid}\n")
+
+
+def test_what_would_wait_for_ever_is_not_loaded_or_warned_of(host: Host, file: Path) -> None:
+    """[F7] A circle may go through what is loaded already."""
+    one = '[[Jobs]]\nLabel = "{}"\nProgramArguments = ["sleep", "120"]\nDependsOn = ["{}"]\n'
+    file.write_text(one.format("a", "b") + one.format("b", "a"))
+    run = host.launch("load", str(file), check=False)
+    assert (run.returncode, run.stdout) == (2, "")
+    assert run.stderr.startswith(f"launch: {file}:")
+    assert "DependsOn goes round in a circle: " in run.stderr
+    assert host.jobs() == {}
+    file.write_text(one.format("a", "b"))
+    run = host.launch("load", str(file))
+    assert run.stdout == "a: waiting\n"
+    assert run.stderr == (
+        f"launch: warning: {file}:1: DependsOn names b, which no job here has; it waits for one that is ready\n"
+    )
+    file.write_text(one.format("b", "a"))
+    assert host.launch("load", str(file), check=False).returncode == 2
+    file.write_text(TWO.replace("web/b", "b"))
+    assert host.launch("load", str(file)).stderr == ""
+    host.wait_for(lambda: host.job("a")["state"] == "running", what="what it waits for is there")
+
+
+def test_load_waits_until_all_are_ready_and_names_those_that_are_not(host: Host, file: Path) -> None:
+    """[F7] [S38]"""
+    ready = (
+        '[[Jobs]]\nLabel = "{}"\nProgramArguments = ["sh", "-c", "sleep 0.3; echo {}; exec sleep 120"]\n'
+        'Ready = {{LogLine = "up"}}\n'
+    )
+    file.write_text(TWO + ready.format("r", "up"))
+    lines = host.launch("load", "--wait-ready", str(file)).stdout.splitlines()
+    assert lines[0].startswith("web/a: running, pid")
+    assert lines[2:] == [f"r: ready, pid {host.job('r')['pid']}"]
+    file.write_text(ready.format("never", "no"))
+    run = host.launch("load", "--json", "--wait-ready", "--ready-timeout", "0.2", str(file), check=False)
+    (told,) = json.loads(run.stdout)
+    assert (run.returncode, told["result"], told["error"]) == (1, "loaded", "io.relaunch.Launcher.NotReady")
+    assert run.stderr.startswith(f"launch: {file}:1: never")
 
 
 def test_jobs_of_other_hosts_are_for_apply(host: Host, file: Path) -> None:

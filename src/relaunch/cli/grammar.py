@@ -210,6 +210,8 @@ COMMANDS = [
         [
             Argument("PATH", "+", "job file, or directory of these: .json, .toml, .plist", completes="file"),
             Option("--replace", "", "stop jobs that are loaded with another spec, and load these in their place"),
+            Option("--wait-ready", "", "answer when all are ready, or with 1 when one ends or is late"),
+            Option("--ready-timeout", "SECONDS", "how long they are waited for; else as each one says", some_seconds),
             _JSON,
         ],
         description=(
