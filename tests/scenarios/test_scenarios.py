@@ -25,8 +25,9 @@ Below a command stands each effect, in order, then the state with its data and t
 
 import json
 import os
+import runpy
 import shlex
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -50,6 +51,7 @@ from relaunch.core.job import (
     Spawn,
     Spawned,
     SpawnFailed,
+    Step,
     StopAsked,
     Tick,
     TreeGone,
@@ -210,6 +212,20 @@ def replayed(text: str) -> str:
 
 
 SCENARIOS = sorted(HERE.glob("*.txt"))
+DIAGRAM = runpy.run_path(str(HERE.parents[1] / "scripts" / "draw-states"))
+EVENT_WORDS: dict[type[Event], Callable[[Any], str]] = {
+    Spawned: lambda _: "spawned",
+    SpawnFailed: lambda _: "failed",
+    Exited: lambda event: "exited, leftover" if event.leftover else "exited",
+    TreeGone: lambda _: "gone",
+    StopAsked: lambda _: "stop",
+    RestartAsked: lambda _: "restart",
+    BecameReady: lambda _: "ready",
+    Triggered: lambda _: "trigger",
+    Conditions: lambda _: "conditions",
+    Booted: lambda _: "booted",
+    Tick: lambda _: "tick",
+}
 
 
 @pytest.mark.parametrize("path", SCENARIOS, ids=lambda path: path.stem)
@@ -222,5 +238,18 @@ def test_scenario(path: Path) -> None:
     assert os.environ.get("SCENARIOS_WRITE") or now == text
 
 
-def test_there_are_scenarios() -> None:
-    assert len(SCENARIOS) >= 15
+def test_the_scenarios_take_every_edge_of_the_diagram(monkeypatch: pytest.MonkeyPatch) -> None:
+    """[S1] Each arrow of docs/job-states.md, for each event at it."""
+    taken: set[tuple[str, str, str]] = set()
+
+    def transition(job: Job, event: Event, now: float, at: float) -> Step:
+        after, effects = follows(job, event, now, at)
+        taken.add((DIAGRAM["word"](job), EVENT_WORDS[type(event)](event), DIAGRAM["word"](after)))
+        return after, effects
+
+    follows = core.transition
+    edges = {edge for edge in DIAGRAM["explored"]() if edge[0] != "[*]"}
+    monkeypatch.setattr(core, "transition", transition)
+    for path in SCENARIOS:
+        replayed(path.read_text("utf-8"))
+    assert not edges - taken
