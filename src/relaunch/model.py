@@ -268,6 +268,7 @@ class JobStatus:
     output: str | None = None
     waits_for: tuple[str, ...] = ()
     stopped: bool = False
+    next_start_at: float | None = None
 
     @property
     def finished(self) -> bool:

@@ -237,6 +237,7 @@ statuses = st.builds(
     exit=st.none() | exits,
     output=st.none() | st.just("/x"),
     stopped=st.booleans(),
+    next_start_at=st.none() | times,
 )
 
 

@@ -130,7 +130,7 @@ def test_what_would_wait_for_ever_is_not_loaded_or_warned_of(host: Host, file: P
 
 
 def test_load_waits_until_all_are_ready_and_names_those_that_are_not(host: Host, file: Path) -> None:
-    """[F7] [S38]"""
+    """[F7] [S36]"""
     ready = (
         '[[Jobs]]\nLabel = "{}"\nProgramArguments = ["sh", "-c", "sleep 0.3; echo {}; exec sleep 120"]\n'
         'Ready = {{LogLine = "up"}}\n'

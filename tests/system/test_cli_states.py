@@ -1,6 +1,7 @@
 """How jobs that wait, are ready or were given up look to people."""
 
 import json
+import time
 
 from tests.system.evidence import jobs
 from tests.system.launcher_host import Host, wait_for
@@ -44,3 +45,47 @@ def test_a_job_that_is_stopped_when_nothing_of_it_runs_shows_it(host: Host) -> N
     host.launch("restart", "flaps")
     wait_for(lambda: jobs(host)["flaps"]["state"] == "backoff", what="it has ended again")
     assert "stopped" not in host.launch("list", "flaps").stdout
+
+
+def test_status_says_when_a_job_starts_next_where_that_is_known(host: Host) -> None:
+    """[W13] [S29] [S35] By its interval, its calendar, its delay; not where it waits for something else."""
+    now, noon = time.time(), [{"hour": 12, "minute": 0}]
+    with Peer(host.socket) as peer:
+        peer.submit("interval", "true", start_interval_s=3600.0)
+        peer.submit("calendar", "true", start_calendar=noon)
+        peer.submit("both", "true", start_interval_s=60.0, start_calendar=[{"month": 2, "day": 30}])
+        peer.submit("flaps", "false", keep_alive=True, throttle_s=600.0)
+        peer.submit("path", "true", watch_paths=["/a"])
+        peer.submit("web", depends_on=["db"], start_interval_s=60.0, run_at_load=True)
+    wait_for(lambda: jobs(host)["flaps"]["state"] == "backoff", what="it has ended")
+    at = {label: job["next_start_at"] for label, job in jobs(host).items()}
+    assert now + 3600 <= at["interval"] <= time.time() + 3600
+    assert time.strftime("%H:%M:%S", time.localtime(at["calendar"])) == "12:00:00"
+    assert 0 < at["calendar"] - now < 26 * 3600
+    assert now + 60 <= at["both"] <= time.time() + 60
+    assert now + 590 < at["flaps"] <= time.time() + 600
+    assert (at["path"], at["web"]) == (None, None)
+    shown = host.launch("status", "interval").stdout
+    assert f"{time.strftime('%Y-%m-%d %H:%M:%S', time.localtime(at['interval']))}, in 59m" in shown
+
+
+def test_status_has_the_words_of_job_files(host: Host) -> None:
+    """[W13] [F3]"""
+    with Peer(host.socket) as peer:
+        peer.submit(
+            "a",
+            "true",
+            start_calendar=[{"minute": 1, "hour": 2}, {"minute": 3}],
+            keep_alive_when={"crashed": True, "paths": {"/a b": False}},
+            watch_paths=["/a b", "/c"],
+            limits={"nofile": "64:128"},
+            umask=0o27,
+        )
+    lines = {tuple(line.split(None, 1)) for line in host.launch("status", "a").stdout.splitlines()}
+    assert lines >= {
+        ("StartCalendarInterval", "Minute 1, Hour 2; Minute 3"),
+        ("KeepAlive", "Crashed yes, PathState /a b no"),
+        ("WatchPaths", "'/a b' /c"),
+        ("SoftResourceLimits", "NumberOfFiles 64"),
+        ("Umask", "027"),
+    }

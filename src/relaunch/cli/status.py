@@ -98,7 +98,6 @@ def _subscriber(one: Wire) -> str:
 def _job(job: Wire, spec: Wire, processes: list[Wire]) -> str:
     ended = job.get("exit") or {}
     usage = ended.get("usage") or {}
-    told = {"label", "argv", "env"}
     text = facts(
         [
             ("label", job["label"]),
@@ -108,12 +107,13 @@ def _job(job: Wire, spec: Wire, processes: list[Wire]) -> str:
             ("restarts", job["restarts"]),
             ("submitted", moment(job["submitted_at"])),
             ("started", moment(job.get("started_at"))),
+            ("next start", _next(job.get("next_start_at"))),
             ("uptime", length(job["uptime_s"]) if job.get("uptime_s") is not None else None),
             ("last exit", _exit(ended) if ended else None),
             ("message", ended.get("message")),
             ("usage", _usage(usage) if usage else None),
             ("output", job.get("output")),
-            *((name, _shown(name, value)) for name, value in spec.items() if name not in told),
+            *((name, _shown(value)) for name, value in _asked(spec).items()),
             *(("env", f"{name}={value}") for name, value in (spec.get("env") or {}).items()),
         ]
     )
@@ -132,11 +132,33 @@ def _usage(usage: Wire) -> str:
     return f"user {usage['user_s']:.2f}s, system {usage['system_s']:.2f}s, at most {usage['rss_bytes_max'] // 1024} KiB"
 
 
-def _shown(name: str, value: object) -> str | None:
+def _next(at: float | None) -> str | None:
+    import time
+
+    return None if at is None else f"{moment(at)}, in {length(at - time.time())}"
+
+
+def _asked(spec: Wire) -> Wire:
+    """What was asked for, in the words of job files; without what is told in other lines."""
+    from relaunch.jobfile.vocabulary import JOB, KEY_OF_FIELD
+
+    fields = {name: value for name, value in spec.items() if name not in ("label", "argv", "env")}
+    # A launcher of another version may have fields that no key is known of.
+    known = {name: value for name, value in fields.items() if name in KEY_OF_FIELD}
+    asked = JOB.write({"cluster": known.pop("origin", None), "label": spec["label"], "argv": spec["argv"], **known})
+    for told in ("Label", "ProgramArguments", "ProgramArgs"):
+        asked.pop(told, None)
+    return asked | {name: value for name, value in fields.items() if name not in KEY_OF_FIELD}
+
+
+def _shown(value: object) -> str | None:
+    """A value of a job file in a line."""
     if value in (None, {}):
         return None
-    if name == "umask" and isinstance(value, int):
-        return f"{value:03o}"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
     if isinstance(value, dict):
-        return " ".join(f"{key}={part}" for key, part in value.items())
-    return str(value)
+        return ", ".join(f"{key} {_shown(part)}" for key, part in value.items())
+    if isinstance(value, list) and all(isinstance(item, str) for item in value):
+        return command_line(value)
+    return "; ".join(str(_shown(item)) for item in value) if isinstance(value, list) else str(value)

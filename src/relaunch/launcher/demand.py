@@ -62,6 +62,10 @@ class Demand:
             return ()
         return tuple(label for label in job.spec.depends_on if not self._is_ready(label))
 
+    def calendar_at(self, job: Job) -> float | None:
+        """The wall time at which a job's calendar has it started next, where it has one."""
+        return self._timetable.next(job.id)
+
     def changed(self, job: Job) -> None:
         """Something has become of a job, or it is new: those whom that concerns are soon looked at again."""
         spec = job.spec

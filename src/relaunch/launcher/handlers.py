@@ -325,4 +325,5 @@ class Handlers:
         return Outcome(label=job.spec.label, job=self._status(job), error=name, message=message, cancelled=cancelled)
 
     def _status(self, job: Job) -> JobStatus:
-        return status_of(job, self._outputs.path_of(job.spec), self._supervisor.demand.lacking(job))
+        demand = self._supervisor.demand
+        return status_of(job, self._outputs.path_of(job.spec), demand.lacking(job), demand.calendar_at(job))

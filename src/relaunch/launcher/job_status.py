@@ -10,13 +10,16 @@ from relaunch.launcher.alarm import boottime
 from relaunch.model import JobStatus
 
 
-def status_of(job: Job, output: str, lacking: tuple[str, ...] | None = None) -> JobStatus:
+def status_of(
+    job: Job, output: str, lacking: tuple[str, ...] | None = None, calendar_at: float | None = None
+) -> JobStatus:
     """What is, under a label.
 
     Args:
         job: The job.
         output: Where it writes to.
         lacking: The jobs that it waits for; where it is not known which of them are ready, all that it depends on.
+        calendar_at: When its calendar has it started next, where that is known.
     """
     state = job.state
     running = isinstance(state, Running | Stopping)
@@ -36,7 +39,20 @@ def status_of(job: Job, output: str, lacking: tuple[str, ...] | None = None) -> 
         output=output,
         waits_for=_owed(job) if lacking is None else lacking,
         stopped=isinstance(state, Finished) and state.final and word_of(job) == "exited",
+        next_start_at=_next_start_at(job, calendar_at),
     )
+
+
+def _next_start_at(job: Job, calendar_at: float | None) -> float | None:
+    """The wall time at which it is started next, unless something else does so before; None where none is known."""
+    state, ahead_s = job.state, time.time() - boottime()
+    if isinstance(state, Backoff):
+        return round(state.retry_at + ahead_s, 3)
+    if not isinstance(state, Waiting) or state.owed is not None:
+        return None
+    times = [] if state.due_at is None else [state.due_at + ahead_s]
+    times += [] if calendar_at is None else [calendar_at]
+    return round(max(min(times), state.since + job.spec.throttle_s + ahead_s), 3) if times else None
 
 
 def _owed(job: Job) -> tuple[str, ...]:

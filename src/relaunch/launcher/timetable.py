@@ -32,6 +32,10 @@ class Timetable:
             self._calendars[name] = entries, after
             self._reckon([name])
 
+    def next(self, name: str) -> float | None:
+        """The wall time at which a name is called next, as far as the clock is not set before; None where never."""
+        return self._next.get(name)
+
     def drop(self, name: str) -> None:
         """Call no more for a name; harmless where there is none."""
         self._calendars.pop(name, None)
