@@ -58,7 +58,7 @@ def test_each_way_to_fail_is_named_and_the_others_are_told_of(connect_ssh: Conne
     assert [*told[without.name]] == ["ssh", "login", "launch"]
     assert "finds no launch" in failing(told[without.name])["launch"]
     assert "install relaunch there" in failing(told[without.name])["launch"]
-    assert failing(told[silent.name]) == {"launcher": "no launcher runs; start one: launch serve --background"}
+    assert failing(told[silent.name]) == {"launcher": "no launcher runs; start one: launch -H host3 serve"}
     assert [*told[silent.name]] == WELL
     assert [*told[down.name]] == ["ssh"]
     assert "Connection refused" in failing(told[down.name])["ssh"]
@@ -116,6 +116,16 @@ def test_whether_a_port_of_ours_can_be_reached_from_there(connect_ssh: ConnectSs
     assert "firewall" in failing(told["host3"])["port"]
     told = found(network, "-H", "host1", "--port", "10.77.0.99:9000", status=1)
     assert failing(told["host1"])["port"].startswith("10.77.0.99:9000 cannot be reached (tcp: ")
+
+
+def test_a_port_at_which_nobody_listens_is_no_firewalls_fault(connect_ssh: ConnectSsh) -> None:
+    """[R27] This cannot listen at an address of the host itself; and where it is to be started, is said for all."""
+    network = connect_ssh(Sshd(), Sshd())
+    (first, *_) = network.ssh_hosts
+    told = found(network, "-H", "host1", "--port", f"{first.address}:39019", status=1, inside=True)
+    assert "nobody listens there" in failing(told["host1"])["port"]
+    assert "firewall" not in failing(told["host1"])["port"]
+    assert "launch -H host[1-2] serve" in doctor(network, "-H", "host[1-2]", status=1)
 
 
 def test_the_difference_of_clocks_is_told_within_half_a_round_trip(connect_ssh: ConnectSsh) -> None:

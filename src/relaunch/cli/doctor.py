@@ -12,8 +12,9 @@ import os
 import signal
 import sys
 import time
+from dataclasses import replace
 
-from relaunch.cli.checks import findings
+from relaunch.cli.checks import SERVE, findings
 from relaunch.cli.output import write
 from relaunch.cli.reach import Answering, reach
 from relaunch.client.nodesets import expand, fold
@@ -63,7 +64,8 @@ async def _look(hosts: list[str], port: str | None, *, tells: bool) -> Found:
             if host == HERE and not hosts:
                 found[host] = await asyncio.to_thread(_here, port, kinds)
             else:
-                found[host] = await diagnose(host, port, kinds, timeout_s=TIMEOUT_S)
+                looked = await diagnose(host, port, kinds, timeout_s=TIMEOUT_S)
+                found[host] = [_from_here(finding, host) for finding in looked]
             if tells:
                 write(json.dumps({"host": host, "findings": [finding.to_wire() for finding in found[host]]}) + "\n")
 
@@ -94,8 +96,9 @@ def _shown(found: Found) -> str:
         for (name, level, *words), hosts in order.items():
             if name == check:
                 line = "; ".join(word for word in words if word)
-                if len(hosts) == 1:
-                    line = line.replace("HOST", hosts[0])
+                line = (
+                    line.replace("HOST", hosts[0]) if len(hosts) == 1 else line.replace("-H HOST", f"-H {fold(hosts)}")
+                )
                 rows.append((_MARKS[level], check, "" if hosts == [HERE] else f"{fold(hosts)}: ", line))
     width = max(len(check) for check in checks)
     return "".join(f"{mark:4}  {check:{width}}  {where}{line}\n" for mark, check, where, line in rows)
@@ -103,7 +106,14 @@ def _shown(found: Found) -> str:
 
 def _general(text: str, host: str) -> str:
     """The text without the host's own name, which others would have another in the place of."""
-    return text.replace(f"ssh {host}", "ssh HOST").replace(f"ssh -v {host}", "ssh -v HOST")
+    for before in ("ssh", "ssh -v", "-H"):
+        text = text.replace(f"{before} {host}", f"{before} HOST")
+    return text
+
+
+def _from_here(finding: Finding, host: str) -> Finding:
+    """What a host has found of itself, with what is to be done about it said as it is typed here."""
+    return replace(finding, advice=finding.advice.replace(SERVE, f"launch -H {host} serve"))
 
 
 def _answer() -> int:

@@ -7,6 +7,8 @@ what uses the port otherwise.
 from __future__ import annotations
 
 import asyncio
+import errno
+import os
 import socket
 import time
 from contextlib import suppress
@@ -25,6 +27,8 @@ MARK = b"launch doctor\n"
 LIMIT_S = 3.0
 _AGAIN_S = 0.4
 KINDS = {"tcp": socket.SOCK_STREAM, "udp": socket.SOCK_DGRAM}
+REFUSED = why(ConnectionRefusedError(errno.ECONNREFUSED, os.strerror(errno.ECONNREFUSED)))
+NOBODY = "nobody listens there now; start who is to, or name an address of the host where you type this"
 FIREWALL = "let it through every firewall between here and there, or subscribe without --serve: that goes over ssh"
 
 
@@ -91,7 +95,9 @@ def reach(text: str, client: str, kinds: list[str]) -> Finding:
     address = Address(address.host or client or "localhost", address.port)
     problems = [f"{kind}: {problem}" for kind in KINDS if kind in kinds and (problem := _try(kind, address))]
     if problems:
-        return fail("port", f"{address} cannot be reached ({'; '.join(problems)})", FIREWALL, address=str(address))
+        # Where this answers, it does so over UDP too, and nothing but a firewall can refuse.
+        advice = NOBODY if kinds == ["tcp"] and problems == [f"tcp: {REFUSED}"] else FIREWALL
+        return fail("port", f"{address} cannot be reached ({'; '.join(problems)})", advice, address=str(address))
     if "udp" not in kinds:
         advice = "end whoever uses it meanwhile, to have it tried"
         return warn("port", f"{address} can be reached over tcp; udp is in use and was not tried", advice)
