@@ -129,6 +129,18 @@ def test_what_would_wait_for_ever_is_not_loaded_or_warned_of(host: Host, file: P
     host.wait_for(lambda: host.job("a")["state"] == "running", what="what it waits for is there")
 
 
+def test_an_interval_that_the_throttle_makes_longer_is_warned_of(host: Host, file: Path) -> None:
+    """[F7] [S29]"""
+    one = '[[Jobs]]\nLabel = "{}"\nProgram = "true"\nStartInterval = 2\n'
+    file.write_text(one.format("a") + one.format("b") + "ThrottleInterval = 1\n")
+    run = host.launch("load", str(file))
+    assert run.stderr == (
+        f"launch: warning: {file}:1: StartInterval is 2 s, but ThrottleInterval, 10 s, lets it start no sooner after "
+        "its last start\n"
+    )
+    assert run.stdout == "a: waiting\nb: waiting\n"
+
+
 def test_load_waits_until_all_are_ready_and_names_those_that_are_not(host: Host, file: Path) -> None:
     """[F7] [S36]"""
     ready = (

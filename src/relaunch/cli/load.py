@@ -65,7 +65,7 @@ def run(arguments: Arguments) -> int:
     """Load jobs and say what became of each."""
     entries = read_here(arguments["paths"])
     loading = Loading(replaces=arguments["replace"])
-    for warning in loading.check(entries):
+    for warning in (*_too_often(entries), *loading.check(entries)):
         say(f"warning: {warning}")
     done = []
     for entry in entries:
@@ -79,6 +79,16 @@ def run(arguments: Arguments) -> int:
     if arguments["json"]:
         write(encode_array([loaded.to_wire() for loaded in done]))
     return next((loaded.error.exit_status for loaded in done if loaded.error is not None), 0)
+
+
+def _too_often(entries: Sequence[Entry]) -> Iterator[str]:
+    for entry in entries:
+        every_s, least_s = entry.spec.start_interval_s, entry.spec.throttle_s
+        if every_s is not None and every_s < least_s and not entry.disabled:
+            yield (
+                f"{entry.place}: StartInterval is {every_s:g} s, but ThrottleInterval, {least_s:g} s, lets it start no "
+                "sooner after its last start"
+            )
 
 
 def _tell(loaded: Loaded, *, as_json: bool) -> None:
