@@ -54,13 +54,13 @@ def test_a_launcher_on_another_host_is_asked_like_one_here(network: SshNetwork) 
 
     async def work() -> None:
         async with connect_host(host.name) as launcher:
-            job = await launcher.submit("p1", ["sh", "-c", "echo hello; exit 3"], cwd="/")
+            job = await launcher.submit("asked", ["sh", "-c", "echo hello; exit 3"], cwd="/")
             assert job.state in ("running", "finished")
-            (job,) = await launcher.wait("p1")
+            (job,) = await launcher.wait("asked")
             assert job.exit is not None
             assert job.exit.code == 3
-            assert b"".join([piece async for piece in launcher.logs("p1")]) == b"hello\n"
-            assert [event.kind async for event in launcher.events("p1")][-1] == "job.exited"
+            assert b"".join([piece async for piece in launcher.logs("asked")]) == b"hello\n"
+            assert [event.kind async for event in launcher.events("asked")][-1] == "job.exited"
             assert (await launcher.status()).host == host.name
             assert launcher.client == CLIENT_ADDRESS
 

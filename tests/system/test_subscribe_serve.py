@@ -149,7 +149,9 @@ def test_silence_is_told_as_a_suspicion_and_taken_back(host: Host) -> None:
         os.kill(pid, signal.SIGSTOP)
         try:
             assert told.line().startswith(f"{HOST}  suspected, not heard for ")
-            assert told.line().startswith(f"{HOST}  lost?, not heard for ")
+            # On a machine that keeps the subscriber itself waiting, it may have to take that back before. [D12]
+            while not (line := told.line()).startswith(f"{HOST}  lost?, not heard for "):
+                assert line.startswith((f"{HOST}  back", f"{HOST}  suspected")), line
         finally:
             os.kill(pid, signal.SIGCONT)
         assert told.line() == f"{HOST}  back"
