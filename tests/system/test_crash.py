@@ -182,14 +182,14 @@ def test_a_stop_under_way_is_carried_on_by_the_next_launcher(host: Host) -> None
     """[S21] [S4] [S6] Its grace goes on where it was, and KILL comes when it is due."""
     with Peer(host.socket) as peer:
         stubborn = "trap '' TERM; while :; do sleep 300; done"
-        job = peer.submit("a", "sh", "-c", stubborn, stop_timeout_s=1.5, keep_alive=True)
+        job = peer.submit("a", "sh", "-c", stubborn, stop_timeout_s=5, keep_alive=True)
         peer.send("Stop", {"patterns": ["a"]})
         wait_for(lambda: jobs(host)["a"]["state"] == "stopping", what="the stop begins")
         begun = boottime_s()
         kill_launcher(host)
         assert jobs(host)["a"]["pid"] == job["pid"]
         call(host.socket, "Wait", {"patterns": ["a"]})
-        assert boottime_s() - begun < 10
+        assert boottime_s() - begun < 25
     assert jobs(host)["a"]["exit"]["reason"] == "stopped"
     assert jobs(host)["a"]["exit"]["signal"] == "KILL"
     assert kinds(events(host, "a")) == ["job.submitted", "job.started", "job.stopping", "job.exited"]
