@@ -44,6 +44,11 @@ def is_pattern(text: str) -> bool:
     return not _GLOB.isdisjoint(text)
 
 
+def no_such(pattern: str) -> str:
+    """The line for a pattern that chooses nothing (W9)."""
+    return f"no label matches {pattern!r}" if is_pattern(pattern) else f"no job has the label {pattern}"
+
+
 @lru_cache(maxsize=256)
 def compile_pattern(pattern: str) -> Callable[[str], bool]:
     """A predicate over labels for a glob.

@@ -4,7 +4,7 @@ Knows fields, their units, their bounds and their form on the wire. Refuses to k
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Self
 
 from relaunch.errors import BadSpec
@@ -115,6 +115,10 @@ class JobSpec:
     output_bytes_max: int = OUTPUT_BYTES_MAX
     origin: str | None = None
 
+    def unapplied(self) -> Self:
+        """What is asked for, whoever applied it: what specs are compared by."""
+        return replace(self, origin=None)
+
     @property
     def stop_signal_number(self) -> int:
         """The number of ``stop_signal``."""
@@ -221,6 +225,11 @@ class Exit:
     message: str | None = None
     at: float = 0.0
     usage: Mapping[str, float] | None = None
+
+    @property
+    def succeeded(self) -> bool:
+        """Whether it did what it was to do: it exited by itself, with 0."""
+        return self.reason == "exited" and self.code == 0
 
     @classmethod
     def from_wait(cls, status: int | None, *, at: float, usage: Mapping[str, float] | None, asked: str | None) -> Self:

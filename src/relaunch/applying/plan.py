@@ -15,8 +15,6 @@ from relaunch.model import Exit, JobSpec, JobStatus
 
 Verb = Literal["start", "change", "keep", "stop", "leave"]
 CHANGES: frozenset[Verb] = frozenset(("start", "change", "stop"))
-# Whoever applied a job is not what it is.
-_NOT_COMPARED = ("origin",)
 _GOES_ON = ("starting", "running", "ready", "backoff", "waiting")
 
 
@@ -112,7 +110,7 @@ def _is_as_wanted(job: JobStatus) -> bool:
 
 
 def _did_its_work(job: JobStatus) -> bool:
-    return job.exit is not None and (job.exit.reason, job.exit.code) == ("exited", 0)
+    return job.exit is not None and job.exit.succeeded
 
 
 def not_stayed(before: Mapping[str, Any], after: Mapping[str, Any] | None) -> str:
@@ -142,11 +140,11 @@ def _end_of(end: Exit) -> str:
 
 def differences(before: JobSpec, after: JobSpec) -> tuple[Difference, ...]:
     """The fields in which two specs of one label differ; none where they mean the same."""
-    old, new = before.to_wire(), after.to_wire()
+    old, new = before.unapplied().to_wire(), after.unapplied().to_wire()
     return tuple(
         difference
         for name in dict.fromkeys((*old, *new))
-        if name not in _NOT_COMPARED and old.get(name) != new.get(name)
+        if old.get(name) != new.get(name)
         for difference in _within(name, old.get(name), new.get(name))
     )
 

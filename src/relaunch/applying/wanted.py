@@ -145,7 +145,22 @@ def _depends(files: Iterable[JobFile], known: Container[str]) -> dict[str, set[s
 
 def _order(files: Sequence[JobFile]) -> list[str]:
     """All labels, each after those that its job depends on, else as the files have them."""
-    depends = _depends(files, {entry.spec.label for entry in _entries(files)})
+    places: dict[str, str] = {}
+    for entry in _entries(files):
+        places.setdefault(entry.spec.label, entry.place)
+    return in_order(_depends(files, places), places)
+
+
+def in_order(depends: Mapping[str, Iterable[str]], places: Mapping[str, str]) -> list[str]:
+    """Labels, each after those that it depends on, else as they come.
+
+    Args:
+        depends: By label, those that its job depends on.
+        places: Of labels, where they stand in files.
+
+    Raises:
+        BadJobFile: They depend on each other in a circle, so that none of them would ever be started.
+    """
     sorter = TopologicalSorter[str]()
     for label in depends:
         sorter.add(label)
@@ -154,9 +169,9 @@ def _order(files: Sequence[JobFile]) -> list[str]:
     try:
         return list(sorter.static_order())
     except CycleError as error:
-        circle = " -> ".join(reversed(error.args[1]))
-        place = next(entry.place for entry in _entries(files) if entry.spec.label == error.args[1][0])
-        raise BadJobFile(f"{place}: DependsOn goes round in a circle: {circle}") from None
+        circle = error.args[1]
+        place = next((places[label] for label in circle if label in places), next(iter(places.values())))
+        raise BadJobFile(f"{place}: DependsOn goes round in a circle: {' -> '.join(reversed(circle))}") from None
 
 
 def _needs(files: Sequence[JobFile], where: Mapping[str, set[str]]) -> dict[str, frozenset[str]]:

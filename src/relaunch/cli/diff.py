@@ -35,8 +35,8 @@ def _diff(arguments: Arguments, over: Over | None) -> int:
     failed = [steps.exit_status for steps in plans.values() if isinstance(steps, RelaunchError)]
     if failed:
         return status_of_all(failed + [0] * (len(plans) > len(failed)))
-    differs = any(step.verb in _SHOWN for steps in plans.values() for step in steps)  # type: ignore[union-attr] # none failed
-    return _DRIFT if differs else 0
+    well = [steps for steps in plans.values() if not isinstance(steps, RelaunchError)]
+    return _DRIFT if any(step.verb in _SHOWN for steps in well for step in steps) else 0
 
 
 async def _look(arguments: Arguments, over: Over | None, wish: Wish) -> Plans:

@@ -132,6 +132,7 @@ _JSON = Option("--json", "", "print JSON, for programs")
 _LABELS = Argument(
     "PATTERN", "+", "label, or glob in which '*' crosses '/'; quote it from the shell", completes="label"
 )
+_FILES = Argument("PATH", "+", "job file, or directory of these: .json, .toml, .plist", completes="file")
 _SOME = Argument("PATTERN", "*", "label, or glob in which '*' crosses '/'; without any, all", completes="label")
 
 
@@ -208,7 +209,7 @@ COMMANDS = [
         "load",
         "load the jobs of job files",
         [
-            Argument("PATH", "+", "job file, or directory of these: .json, .toml, .plist", completes="file"),
+            _FILES,
             Option("--replace", "", "stop jobs that are loaded with another spec, and load these in their place"),
             Option("--wait-ready", "", "answer when all are ready, or with 1 when one ends or is late"),
             Option("--ready-timeout", "SECONDS", "how long they are waited for; else as each one says", some_seconds),
@@ -247,7 +248,7 @@ COMMANDS = [
         "apply",
         "make hosts run what job files say",
         [
-            Argument("PATH", "+", "job file, or directory of these: .json, .toml, .plist", completes="file"),
+            _FILES,
             Option("--dry-run", "", "only show what would be done"),
             Option("--prune", "", "stop and forget jobs that were applied with the file before, and are not in it now"),
             Option("--rolling", "N", "N hosts at a time, each ready before the next; stop at a failure", some),
@@ -280,7 +281,7 @@ COMMANDS = [
         "diff",
         "show in what hosts differ from what job files say",
         [
-            Argument("PATH", "+", "job file, or directory of these: .json, .toml, .plist", completes="file"),
+            _FILES,
             *_reaching(),
             _JSON,
         ],

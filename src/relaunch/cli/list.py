@@ -54,9 +54,9 @@ def _chosen(patterns: list[str], jobs: dict[str, Wire]) -> Found:
 
 
 def _error(pattern: str) -> NoSuchLabel:
-    from relaunch.labels import is_pattern
+    from relaunch.labels import no_such
 
-    return NoSuchLabel(f"no label matches {pattern!r}" if is_pattern(pattern) else f"no job has the label {pattern}")
+    return NoSuchLabel(no_such(pattern))
 
 
 def run(arguments: Arguments) -> int:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from graphlib import CycleError, TopologicalSorter
-
 from relaunch.applying.plan import differences
+from relaunch.applying.wanted import in_order
 from relaunch.cli.job_files import read_here
 from relaunch.cli.output import say, write
 from relaunch.client.calls import await_ready, get_specs, list_jobs, submit
 from relaunch.client.quick import Client, call_until_answered, encode_array
-from relaunch.errors import BadJobFile, LabelInUse, RelaunchError, Unreachable, from_wire
+from relaunch.errors import LabelInUse, RelaunchError, Unreachable, from_wire
 from relaunch.model import JobSpec
 
 TYPE_CHECKING = False
@@ -192,10 +191,4 @@ def _check_circles(depends: dict[str, Sequence[str]], entries: Sequence[Entry]) 
         if label not in needed:
             needed[label] = depends.get(label, ())
             left += needed[label]
-    try:
-        TopologicalSorter(needed).prepare()
-    except CycleError as error:
-        circle = error.args[1]
-        place = next((places[label] for label in circle if label in places), entries[0].place)
-        line = f"{place}: DependsOn goes round in a circle: {' -> '.join(reversed(circle))}"
-        raise BadJobFile(line) from None
+    in_order(needed, places)

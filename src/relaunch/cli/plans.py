@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from relaunch.applying.looking import Hosts, Plans, look
-from relaunch.applying.plan import CHANGES, Step
+from relaunch.applying.plan import CHANGES, Step, Verb
 from relaunch.applying.wanted import HERE, Wish, wish_of
 from relaunch.cli.output import say, write
 from relaunch.cli.over import FANOUT, Over
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from relaunch.cli.grammar import Arguments
 
 _HERE_WORD = "here"
-_VERBS = ("start", "change", "keep", "stop")
+_VERBS: tuple[Verb, ...] = ("start", "change", "keep", "stop")
 
 
 def read_wish(arguments: Arguments, over: Over | None, *, strangers: bool) -> Wish:
@@ -104,7 +104,7 @@ def show_plans(plans: Plans, shown: Sequence[str], *, as_json: bool) -> None:
 def show_count(plans: Mapping[str, Sequence[Step]]) -> None:
     """Say in a line how much there is to do."""
     verbs = Counter(step.verb for steps in plans.values() for step in steps)
-    counted = ", ".join(f"{verbs[verb]} to {verb}" for verb in _VERBS)  # type: ignore[index] # the verbs are its keys
+    counted = ", ".join(f"{verbs[verb]} to {verb}" for verb in _VERBS)
     left = f", {verbs['leave']} left" if verbs["leave"] else ""
     write(f"{counted}{left}, on {len(plans)} host{'s' * (len(plans) != 1)}\n")
 

@@ -52,9 +52,8 @@ def why_again(job: Job, end: Exit) -> str | None:
         return "keep-alive"
     kept = job.spec.keep_alive_when
     if kept is not None:
-        success = end.reason == "exited" and end.code == 0
-        if kept.successful_exit is not None and kept.successful_exit == success:
-            return "successful-exit" if success else "unsuccessful-exit"
+        if kept.successful_exit is not None and kept.successful_exit == end.succeeded:
+            return "successful-exit" if end.succeeded else "unsuccessful-exit"
         crashed = end.reason == "crashed" and end.signal in CRASH_SIGNALS
         if kept.crashed is not None and kept.crashed == crashed:
             return "crash" if crashed else "no-crash"

@@ -481,5 +481,5 @@ def _told(after: Job, end: Exit, ask: Ask | None, now: float) -> dict[str, Any]:
             restart_in_s = 0.0
         case _:
             restart_in_s = None
-    expected = ask is not None or (end.reason == "exited" and end.code == 0 and not after.spec.keep_alive)
+    expected = ask is not None or (end.succeeded and not after.spec.keep_alive)
     return {**end.to_wire(), "expected": expected, "restart_in_s": restart_in_s}

@@ -120,10 +120,13 @@ class Callers:
             self._listening.watch(job.id)
 
     def _close(self, job_id: str) -> None:
+        self._forget(job_id)
+        self._listening.close(job_id)
+
+    def _forget(self, job_id: str) -> None:
         self._owing.discard(job_id)
         self._listens.discard(job_id)
         self._watched.discard(job_id)
-        self._listening.close(job_id)
 
     def _bound(self, job_id: str) -> None:
         asked = self._asked.get(job_id)
@@ -145,9 +148,7 @@ class Callers:
             self._apply(job, Triggered("socket"))
 
     def _failed(self, job_id: str, line: str) -> None:
-        self._owing.discard(job_id)
-        self._listens.discard(job_id)
-        self._watched.discard(job_id)
+        self._forget(job_id)
         asked = self._asked.get(job_id)
         if asked is not None and not asked.done():
             asked.set_exception(StartFailed(line))

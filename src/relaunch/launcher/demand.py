@@ -205,9 +205,7 @@ def is_ready(job: Job) -> bool:
     """Whether jobs that depend on it may be started: it runs, and shows it; or it has done its work."""
     if isinstance(job.state, Running):
         return job.spec.ready is None or job.state.ready
-    if not isinstance(job.state, Finished) or job.exit is None:
-        return False
-    return job.exit.reason == "exited" and job.exit.code == 0
+    return isinstance(job.state, Finished) and job.exit is not None and job.exit.succeeded
 
 
 def paths_of(spec: JobSpec) -> set[str]:

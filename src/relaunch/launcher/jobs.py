@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from relaunch.core.document import without_spec
 from relaunch.core.job import Finished, Job, Running, Stopping, Waiting
 from relaunch.errors import NoSuchLabel
-from relaunch.labels import is_pattern, select
+from relaunch.labels import no_such, select
 
 FINISHED_MAX = 1_000
 _dump = json.JSONEncoder(separators=(",", ":")).encode
@@ -109,7 +109,7 @@ class Jobs:
             return [self._jobs[label] for label in dict.fromkeys(patterns)]
         chosen, barren = select(patterns, sorted(self._jobs))
         if barren:
-            raise NoSuchLabel("; ".join(map(_no_such, barren)))
+            raise NoSuchLabel("; ".join(map(no_such, barren)))
         return [self._jobs[label] for label in chosen]
 
     def _leave(self, job: Job) -> None:
@@ -121,7 +121,3 @@ class Jobs:
         self._specs.pop(job.id, None)
         if job.request is not None:
             self._requests.pop(job.request, None)
-
-
-def _no_such(pattern: str) -> str:
-    return f"no label matches {pattern!r}" if is_pattern(pattern) else f"no job has the label {pattern}"

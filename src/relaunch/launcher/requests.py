@@ -103,7 +103,7 @@ class Requests:
     async def _submit(self, spec: JobSpec, request: str | None, *, replace: bool) -> Job:
         self._check_open()
         old = self._supervisor.jobs.get(spec.label)
-        if replace and old is not None and _goes_on(old) and _same(old.spec, spec):
+        if replace and old is not None and _goes_on(old) and old.spec.unapplied() == spec.unapplied():
             return await self._asked(old)
         if replace and old is not None and not isinstance(old.state, Finished):
             old, gone = await self.stop(old, _ask(old, "stopped"))
@@ -293,11 +293,6 @@ def _goes_on(job: Job) -> bool:
     if isinstance(job.state, Starting):
         return job.state.ask is None
     return isinstance(job.state, Running | Backoff | Waiting)
-
-
-def _same(one: JobSpec, other: JobSpec) -> bool:
-    """Whether two specs ask for the same, whoever applied them."""
-    return replace(one, origin=None) == replace(other, origin=None)
 
 
 def _has_begun(job: Job) -> bool:
