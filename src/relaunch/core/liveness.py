@@ -14,6 +14,8 @@ from typing import Literal, assert_never
 
 # Heartbeats, and looks at the clock, within the time after which a host is suspected.
 BEATS = 5
+# Last heartbeats of those that vanish together lie up to a beat apart, and on busy hosts or networks a little more.
+BEATS_TOGETHER = 1.5
 SUSPECT_AFTER_S_MIN = 0.2
 
 
@@ -286,9 +288,9 @@ def _accuse(terms: Terms, peers: Mapping[str, Peer], now: float) -> tuple[dict[s
 def _overdue(heard: Mapping[str, float], after_s: float, beat_s: float, now: float) -> dict[str, float]:
     """Who has not been heard for so long.
 
-    Once there is one, those that would follow within a beat are taken with it: they fell silent together.
+    Once there is one, those that would follow shortly are taken with it: they fell silent together.
     """
     # As in ``deadline``, to the last bit: else a timer would ring, nothing would happen, and it would ring again.
     if not heard or min(heard.values()) + after_s > now:
         return {}
-    return {source: since for source, since in heard.items() if since + after_s - beat_s <= now}
+    return {source: since for source, since in heard.items() if since + after_s - BEATS_TOGETHER * beat_s <= now}
