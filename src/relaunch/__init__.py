@@ -11,11 +11,11 @@ command can afford it.
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from relaunch.client.answers import Description as Description
+    from relaunch.client.answers import LauncherStatus as LauncherStatus
+    from relaunch.client.answers import Process as Process
     from relaunch.client.cluster import Cluster as Cluster
     from relaunch.client.connection import Connection as Connection
-    from relaunch.client.connection import Description as Description
-    from relaunch.client.connection import LauncherStatus as LauncherStatus
-    from relaunch.client.connection import Process as Process
     from relaunch.client.connection import connect as connect
     from relaunch.client.ssh import HostConnection as HostConnection
     from relaunch.client.ssh import connect_host as connect_host
@@ -33,15 +33,15 @@ __version__ = "0.1.0"
 _HOMES = {
     "Cluster": "relaunch.client.cluster",
     "Connection": "relaunch.client.connection",
-    "Description": "relaunch.client.connection",
+    "Description": "relaunch.client.answers",
     "Event": "relaunch.event",
     "Exit": "relaunch.model",
     "HostConnection": "relaunch.client.ssh",
     "JobSpec": "relaunch.model",
     "JobStatus": "relaunch.model",
-    "LauncherStatus": "relaunch.client.connection",
+    "LauncherStatus": "relaunch.client.answers",
     "Outcome": "relaunch.model",
-    "Process": "relaunch.client.connection",
+    "Process": "relaunch.client.answers",
     "RelaunchError": "relaunch.errors",
     "Subscriber": "relaunch.subscribing",
     "connect": "relaunch.client.connection",

@@ -72,7 +72,9 @@ def test_those_that_vanish_together_are_told_together() -> None:
     """[D10] Twenty records in one value."""
     names = [f"n{number:02}" for number in range(20)]
     observer = Observer("still", *names)
-    for number, name in enumerate(names):  # their last heartbeats lie up to a beat apart, and a busy host is later still
+    for number, name in enumerate(
+        names
+    ):  # their last heartbeats lie up to a beat apart, and a busy host is later still
         observer.wait(number * 0.045)
         observer.tell(name, Heard(RUN))
     for beat in range(1, 25):

@@ -10,7 +10,6 @@ import time
 from collections.abc import Awaitable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -133,7 +132,7 @@ def test_a_forward_that_nobody_knows_of_any_more_is_taken_back(network: SshNetwo
         record, lost = master.read(), await master.forward(str(host.socket))
         assert record is not None
         assert lost is not None
-        master.write(replace(record, how=None))
+        master.write(record._replace(how=None))
         await settled(host)
         (left,) = network.directory.glob("*.sock")
         record = master.read()
@@ -195,11 +194,11 @@ def test_a_forward_that_did_not_work_once_is_tried_again(network: SshNetwork) ->
         record = master.read()
         assert record is not None
         assert record.how == "forward"
-        as_failed = replace(record, how="bridge", path="", tried_at=time.time() - AGAIN_S / 2)
+        as_failed = record._replace(how="bridge", path="", tried_at=time.time() - AGAIN_S / 2)
         master.write(as_failed)
         await settled(host)
         assert master.read() == as_failed
-        master.write(replace(as_failed, tried_at=time.time() - AGAIN_S))
+        master.write(as_failed._replace(tried_at=time.time() - AGAIN_S))
         await settled(host)
         found = master.read()
         assert found is not None

@@ -4,19 +4,25 @@ Knows how many hosts are dealt with at a time, that each answers for itself, and
 every outage. Refuses to know how a host is reached (``ssh``), and which hosts a pattern stands for.
 """
 
+from __future__ import annotations
+
 import asyncio
 import random
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sequence
 from contextlib import AsyncExitStack, aclosing
 from functools import partial
-from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from relaunch.client.nodesets import hosts_of
 from relaunch.client.ssh import TIMEOUT_S, HostConnection, connect_host
 from relaunch.errors import OutcomeUnknown, RelaunchError, TimedOut, Usage
-from relaunch.event import Event
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sequence
+    from types import TracebackType
+    from typing import Any, Self
+
+    from relaunch.event import Event
 
 FANOUT = 32
 ANSWER_S = 30.0

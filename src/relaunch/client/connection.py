@@ -1,97 +1,31 @@
 """The Python API of one host's launcher, for asyncio.
 
-Knows each method of the launcher and what its answer is made into. Refuses to know framing and sockets (``channel``)
-and the names on the wire (``calls``).
+Knows each method of the launcher. Refuses to know framing and sockets (``channel``), the names on the wire (``calls``)
+and what answers are made into (``answers``).
 """
 
+from __future__ import annotations
+
 import asyncio
-import base64
-from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from types import TracebackType
-from typing import Any, Self, TypedDict, TypeVar, Unpack, overload
+from typing import TYPE_CHECKING, TypedDict, overload
 
 from relaunch.client import calls
-from relaunch.client.calls import Call
 from relaunch.client.channel import Channel
-from relaunch.errors import BadSpec, ProtocolBroken
-from relaunch.event import Event
-from relaunch.model import JobSpec, JobStatus, Outcome
-from relaunch.subscription import SubscriptionSpec
+from relaunch.errors import BadSpec
 
-Jobs = list[JobStatus]
-Outcomes = list[Outcome]
-T = TypeVar("T")
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
+    from types import TracebackType
+    from typing import Any, Self, Unpack
 
+    from relaunch.client.answers import Delivery, Description, LauncherStatus
+    from relaunch.client.calls import Call
+    from relaunch.event import Event
+    from relaunch.model import JobSpec, JobStatus, Outcome
+    from relaunch.subscription import SubscriptionSpec
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Process:
-    """One living process of a job."""
-
-    pid: int
-    ppid: int
-    command: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Description:
-    """Everything known of one job: what is, what was asked for, and which processes live."""
-
-    job: JobStatus
-    spec: JobSpec
-    processes: tuple[Process, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LauncherStatus:
-    """What a launcher says of itself.
-
-    Attributes:
-        version: Of the launcher's program.
-        host: The host's name.
-        uid: The user it serves.
-        keeper_pid: The process that is the parent of every job.
-        launcher_pid: The process that answered.
-        launcher_starts: How often the keeper has started a launcher.
-        socket: Where it listens.
-        now: What its clock said when it answered, seconds since the epoch; None before there was this field.
-        uptime_s: How long this launcher has run.
-        boot_id: Of the running kernel.
-        jobs: Number of jobs in each state.
-        journal: ``path``, ``epoch``, ``last_sequence``, ``compacted_to``, ``size_bytes``, ``set_aside``, ``problem``.
-        subscribers: Those who receive its events.
-    """
-
-    version: str
-    host: str
-    uid: int
-    keeper_pid: int
-    launcher_pid: int
-    launcher_starts: int
-    socket: str
-    uptime_s: float
-    boot_id: str
-    jobs: Mapping[str, int]
-    journal: Mapping[str, Any]
-    subscribers: Sequence[Mapping[str, Any]]
-    now: float | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Delivery:
-    """Who delivers the events of a subscription.
-
-    Attributes:
-        source: The launcher, as in its events.
-        boot_id: Of its host's running kernel.
-        run: Number of this run of the launcher; a later one has a higher number.
-        cursor: ``epoch`` and ``sequence`` after which it begins; None where it begins with what is.
-    """
-
-    source: str
-    boot_id: str
-    run: int
-    cursor: Mapping[str, Any] | None
+    Jobs = list[JobStatus]
+    Outcomes = list[Outcome]
 
 
 class SpecFields(TypedDict, total=False):
@@ -134,7 +68,7 @@ class SpecFields(TypedDict, total=False):
     origin: str
 
 
-def connect(path: str | None = None) -> "Connection":
+def connect(path: str | None = None) -> Connection:
     """A connection to a launcher, to be entered: ``async with relaunch.connect() as launcher:``.
 
     Args:
@@ -214,17 +148,22 @@ class Connection:
             BadSpec: A field is wrong; found before anything is sent.
             Refused: Another spec was submitted under this request's id.
         """
+        from relaunch.client.answers import read
+        from relaunch.model import JobSpec, JobStatus
+
         if isinstance(argv, str | bytes):
             raise BadSpec(f"argv is a list of words, such as ['sleep', '1'], and not one text: {argv!r}")
         if isinstance(job, str):
             job = JobSpec.from_wire({"label": job, "argv": [] if argv is None else list(argv), **fields})
         elif argv is not None or fields:
             raise BadSpec("a spec says everything; give argv and fields only with a label")
-        return _read(JobStatus.from_wire, await self._ask(calls.submit(job.to_wire(), request, replace=replace)))
+        return read(JobStatus.from_wire, await self._ask(calls.submit(job.to_wire(), request, replace=replace)))
 
     async def list(self, *patterns: str) -> Jobs:
         """The jobs whose label one of the patterns matches; all jobs without any."""
-        return _read(_jobs, await self._ask(calls.list_jobs(patterns)))
+        from relaunch.client import answers
+
+        return answers.read(answers.jobs, await self._ask(calls.list_jobs(patterns)))
 
     async def describe(self, label: str) -> Description:
         """Everything known of one job.
@@ -232,15 +171,21 @@ class Connection:
         Raises:
             NoSuchLabel: There is no such job.
         """
-        return _read(_description, await self._ask(calls.describe(label)))
+        from relaunch.client import answers
+
+        return answers.read(answers.description, await self._ask(calls.describe(label)))
 
     async def get_specs(self, *patterns: str) -> Sequence[JobSpec]:
         """What was asked for under the labels that one of the patterns matches; under all without any."""
-        return [JobSpec.from_wire(wire) for wire in await self._ask(calls.get_specs(patterns))]
+        from relaunch.client import answers
+
+        return answers.read(answers.specs, await self._ask(calls.get_specs(patterns)))
 
     async def status(self) -> LauncherStatus:
         """What the launcher says of itself."""
-        return _read(_status, await self._ask(calls.get_status()))
+        from relaunch.client import answers
+
+        return answers.read(answers.status, await self._ask(calls.get_status()))
 
     async def stop(self, *patterns: str, signal: str | None = None, timeout_s: float | None = None) -> Outcomes:
         """End the whole tree of each job; returns when it is so, or when it is known that it is not.
@@ -250,19 +195,27 @@ class Connection:
             signal: First signal, instead of the job's own.
             timeout_s: Grace before KILL, instead of the job's own; 0 waits for ever.
         """
-        return _read(_outcomes, await self._ask(calls.stop(patterns, signal, timeout_s)))
+        from relaunch.client import answers
+
+        return answers.read(answers.outcomes, await self._ask(calls.stop(patterns, signal, timeout_s)))
 
     async def unload(self, *patterns: str, timeout_s: float | None = None) -> Outcomes:
         """End the whole tree of each job, and forget the job; see ``stop``. One that survives is not forgotten."""
-        return _read(_outcomes, await self._ask(calls.unload(patterns, timeout_s)))
+        from relaunch.client import answers
+
+        return answers.read(answers.outcomes, await self._ask(calls.unload(patterns, timeout_s)))
 
     async def restart(self, *patterns: str) -> Outcomes:
         """Stop each job and start it again; a finished one is started."""
-        return _read(_outcomes, await self._ask(calls.restart(patterns)))
+        from relaunch.client import answers
+
+        return answers.read(answers.outcomes, await self._ask(calls.restart(patterns)))
 
     async def signal(self, signal: str, *patterns: str) -> Outcomes:
         """Send a signal, such as ``HUP``, to each job's own process."""
-        return _read(_outcomes, await self._ask(calls.send_signal(patterns, signal)))
+        from relaunch.client import answers
+
+        return answers.read(answers.outcomes, await self._ask(calls.send_signal(patterns, signal)))
 
     async def await_ready(self, *patterns: str, timeout_s: float | None = None) -> Outcomes:
         """Return when each of the jobs is ready, or cannot be any more: then its outcome is the error ``NotReady``.
@@ -274,11 +227,15 @@ class Connection:
             patterns: Labels or globs, at least one.
             timeout_s: How long to wait; None waits as long as the specs of the jobs say, and else for ever.
         """
-        return _read(_outcomes, await self._ask(calls.await_ready(patterns, timeout_s)))
+        from relaunch.client import answers
+
+        return answers.read(answers.outcomes, await self._ask(calls.await_ready(patterns, timeout_s)))
 
     async def wait(self, *patterns: str) -> Jobs:
         """Return when each of the jobs has finished and nothing will start it again."""
-        return _read(_jobs, await self._ask(calls.wait(patterns)))
+        from relaunch.client import answers
+
+        return answers.read(answers.jobs, await self._ask(calls.wait(patterns)))
 
     async def logs(
         self, label: str, *, lines: int | None = None, follow: bool = False, since_submit: bool = False
@@ -291,9 +248,13 @@ class Connection:
             follow: Go on with what comes, until the job has finished.
             since_submit: Leave out what earlier jobs of the label have printed.
         """
+        import base64
+
+        from relaunch.client.answers import read
+
         async for piece in self._stream(calls.logs(label, lines, follow=follow, since_submit=since_submit)):
             if piece:
-                yield _read(base64.b64decode, piece)
+                yield read(base64.b64decode, piece)
 
     async def events(
         self,
@@ -322,8 +283,10 @@ class Connection:
         call = calls.events(
             patterns, since=since, since_at=since_at, count=count, follow=follow, kinds=kinds, epoch=epoch
         )
+        from relaunch.client import answers
+
         async for batch in self._stream(call):
-            for event in _read(_events, batch):
+            for event in answers.read(answers.events, batch):
                 yield event
 
     async def subscribe(
@@ -339,8 +302,10 @@ class Connection:
         Raises:
             Refused: There are too many subscriptions, or the launcher is ending.
         """
+        from relaunch.client import answers
+
         answer = await self._ask(calls.subscribe(subscription.to_wire(), since=since, since_at=since_at))
-        return Delivery(**{name: answer[name] for name in Delivery.__dataclass_fields__})
+        return answers.read(answers.delivery, answer)
 
     async def unsubscribe(self, *ids: str) -> Sequence[str]:
         """End subscriptions, by id or name; gives the ids of those that were ended.
@@ -358,7 +323,9 @@ class Connection:
 
     async def shutdown(self, *, leave_jobs: bool = False) -> Outcomes:
         """End the launcher, and every job unless they are to be left; returns those that survived."""
-        return _read(_outcomes, await self._ask(calls.shutdown(leave_jobs=leave_jobs)))
+        from relaunch.client import answers
+
+        return answers.read(answers.outcomes, await self._ask(calls.shutdown(leave_jobs=leave_jobs)))
 
     async def replace(self) -> None:
         """Start the launcher's program anew, as after an upgrade; keeper and jobs stay."""
@@ -403,39 +370,3 @@ class Connection:
     async def _open(self) -> Channel:
         """Connect once more; how, is what a launcher on another host differs in."""
         return await Channel.open(self._path)
-
-
-def _read(make: Callable[[Any], T], wire: Any) -> T:
-    """What an answer is made into; one that is not what the interface says is that peer's failure."""
-    try:
-        return make(wire)
-    except (AttributeError, LookupError, TypeError, ValueError) as error:
-        raise ProtocolBroken("the launcher's answer is not what was asked for") from error
-
-
-def _jobs(wire: Iterable[Mapping[str, Any]]) -> Jobs:
-    return [JobStatus.from_wire(dict(one)) for one in wire]
-
-
-def _outcomes(wire: Iterable[Mapping[str, Any]]) -> Outcomes:
-    return [Outcome.from_wire(dict(one)) for one in wire]
-
-
-def _events(wire: Iterable[Mapping[str, Any]]) -> Sequence[Event]:
-    events = [Event.from_wire(dict(one)) for one in wire]
-    for event in events:
-        if not (isinstance(event.data, dict) and isinstance(event.label, str | None)):
-            raise TypeError(event.id)
-    return events
-
-
-def _status(wire: Mapping[str, Any]) -> LauncherStatus:
-    return LauncherStatus(**{name: wire[name] for name in LauncherStatus.__dataclass_fields__ if name in wire})
-
-
-def _description(wire: Mapping[str, Any]) -> Description:
-    return Description(
-        job=JobStatus.from_wire(wire["job"]),
-        spec=JobSpec.from_wire(wire["spec"]),
-        processes=tuple(Process(**process) for process in wire["processes"]),
-    )

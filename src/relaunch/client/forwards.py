@@ -38,17 +38,20 @@ def trusted_masters_directory() -> str:
 
 def stem_of(host: str) -> str:
     """What the names of a host's files begin with."""
-    digest: str = _sha256()(host.encode("utf-8", "surrogateescape")).hexdigest()
+    digest: str = _sha256(host.encode("utf-8", "surrogateescape")).hexdigest()
     return digest[:_STEM_DIGITS]
 
 
-def _sha256() -> Any:
+def _found_sha256() -> Any:
     for name in _HOMES_OF_SHA256:
         try:
             return __import__(name).sha256
         except (ImportError, AttributeError):
             continue
     raise ImportError("this Python has no SHA-256")
+
+
+_sha256 = _found_sha256()
 
 
 def forwarded_socket(directory: str, host: str) -> str:

@@ -6,15 +6,12 @@ is made, what is asked over it, and how its files are cleared up (``leftovers``)
 """
 
 import asyncio
-import glob
 import json
 import os
 import signal
 import time
 from contextlib import suppress
-from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import Literal, Self
+from typing import Literal, NamedTuple, Self
 
 from relaunch.client import mux
 from relaunch.client.forwards import masters_directory, stem_of, trusted_masters_directory
@@ -33,8 +30,7 @@ _EXIT_S = 1.0
 _LOOK_S = 0.01
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Record:
+class Record(NamedTuple):
     """What is known of a master.
 
     Attributes:
@@ -58,8 +54,7 @@ class Record:
         return self.how == "bridge" and not 0 <= now - self.tried_at < AGAIN_S
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OpenConnection:
+class OpenConnection(NamedTuple):
     """A host that ssh is connected to.
 
     Attributes:
@@ -116,7 +111,8 @@ class Master:
     def read(self) -> Record | None:
         """What is known of it; None where nothing is."""
         try:
-            return Record(**json.loads(Path(f"{self._stem}.json").read_text("utf-8")))
+            with open(f"{self._stem}.json", encoding="utf-8") as file:
+                return Record(**json.load(file))
         except (OSError, ValueError, TypeError):
             return None
 
@@ -124,8 +120,9 @@ class Master:
         """Put down what is known, all at once, by whoever has the turn. Where that cannot be, nothing is known."""
         path, unfinished = f"{self._stem}.json", f"{self._stem}.new"
         try:
-            Path(unfinished).write_text(json.dumps(asdict(record)), "utf-8")
-            Path(unfinished).replace(path)
+            with open(unfinished, "w", encoding="utf-8") as file:
+                file.write(json.dumps(record._asdict()))
+            os.replace(unfinished, path)
         except OSError:
             remove(path)
             with suppress(OSError):
@@ -162,9 +159,10 @@ class Master:
 
     async def cancel_others(self, path: str, remote: str) -> None:
         """Take back every forward but one, as another process may have left that was killed."""
-        for other in glob.glob(f"{glob.escape(self._stem)}.*.sock"):
-            if other != path:
-                await self.cancel(other, remote)
+        directory, stem = os.path.split(self._stem)
+        for name in os.listdir(directory):
+            if name.startswith(stem) and name.endswith(".sock") and name != os.path.basename(path):
+                await self.cancel(os.path.join(directory, name), remote)
 
     async def end(self) -> None:
         """End the master and all connections over it, by whoever has its turn, and remove its files but the turn's."""
@@ -189,8 +187,8 @@ class Master:
         """Kill it; stuck as it is, only its title, ``ssh: CONTROL [mux]``, tells which process it is."""
         title = f"ssh: {self.control} ".encode()
         for entry in filter(str.isdecimal, os.listdir("/proc")):
-            with suppress(OSError):
-                if Path(f"/proc/{entry}/cmdline").read_bytes().startswith(title):
+            with suppress(OSError), open(f"/proc/{entry}/cmdline", "rb") as file:
+                if file.read().startswith(title):
                     os.kill(int(entry), signal.SIGKILL)
 
     def clean(self) -> None:

@@ -10,7 +10,8 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
-from relaunch.client.connection import Connection, LauncherStatus
+from relaunch.client.answers import LauncherStatus
+from relaunch.client.connection import Connection
 from relaunch.client.ssh import HostConnection
 from relaunch.core.delivery import Cursor
 from relaunch.errors import DialFailed, NoLauncher, NoSuchSubscription, Refused, RelaunchError, TimedOut
