@@ -18,7 +18,7 @@ from relaunch.client.asking import tasks, until_answered
 from relaunch.client.calls import Call
 from relaunch.client.cluster import ANSWER_S, FANOUT, Cluster
 from relaunch.client.connection import Connection
-from relaunch.client.ssh import PROMPTED_S
+from relaunch.client.ssh_command import PROMPTED_S
 from relaunch.errors import OtherVersion, ProtocolBroken, RelaunchError, TimedOut
 from relaunch.model import JobSpec, JobStatus
 

@@ -18,7 +18,7 @@ from relaunch.cli.checks import SERVE, findings
 from relaunch.cli.output import write
 from relaunch.cli.reach import Answering, reach
 from relaunch.client.nodesets import expand, fold
-from relaunch.client.ssh import TIMEOUT_S
+from relaunch.client.ssh_command import TIMEOUT_S
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

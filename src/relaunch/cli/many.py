@@ -12,6 +12,7 @@ from time import monotonic
 from relaunch.cli.interrupted import Interrupted, Interruptible
 from relaunch.cli.over import ANSWER_S
 from relaunch.client.fan import Fan, late, may_be_repeated, message
+from relaunch.client.ssh_command import PROMPTED_S, TIMEOUT_S
 from relaunch.errors import OutcomeUnknown, RelaunchError, TimedOut, Unreachable
 
 TYPE_CHECKING = False
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from relaunch.client.calls import Call
     from relaunch.client.cluster import Cluster
     from relaunch.client.fan import Took
+    from relaunch.client.head_start import Begun
     from relaunch.client.ssh import HostConnection
 
 FOR_EVER_S = 10 * 365 * 86400.0
@@ -146,10 +148,16 @@ class Asking:
         self._fan.begin(self._calls)
         while self._fan.busy and not self._fan.left:
             self._fan.turn()
-        if self._fan.left:
+        if not self._fan.left:
+            return
+        begun = self._begun()
+        try:
             from relaunch.cli.interruption import run_until_interrupted
 
-            run_until_interrupted(self._go_on_over_ssh(), end)
+            run_until_interrupted(self._go_on_over_ssh(begun), end)
+        finally:
+            for one in begun.values():
+                one.drop()
 
     def interrupted(self, host: str) -> RelaunchError:
         """What is known of a host that has not answered when a signal comes."""
@@ -161,12 +169,19 @@ class Asking:
             f"{host}: interrupted before it answered: whether it was done is unknown; look with: {_look(host)}"
         )
 
-    async def _go_on_over_ssh(self) -> None:
+    def _begun(self) -> dict[str, Begun]:
+        """What has been begun of the connections that are still to be made; the caller's to end."""
+        from relaunch.client.head_start import begin
+
+        over, hosts = self._over, list(self._fan.left)
+        usual_s = PROMPTED_S if over.prompts else min(self._answer_s or TIMEOUT_S, TIMEOUT_S)
+        return begin(hosts[: over.fanout], over.timeout_s or usual_s, prompts=over.prompts)
+
+    async def _go_on_over_ssh(self, begun: dict[str, Begun]) -> None:
         import asyncio
 
         from relaunch.client.asking import tasks
         from relaunch.client.cluster import Cluster
-        from relaunch.client.ssh import PROMPTED_S
 
         over, fan = self._over, self._fan
         cluster = Cluster(
@@ -176,6 +191,8 @@ class Asking:
             connect_timeout_s=over.timeout_s,
             prompts=over.prompts,
         )
+        cluster.take_over(begun)
+        begun.clear()
         readable = asyncio.Event()
         async with cluster, tasks() as asked:
             asyncio.get_running_loop().add_reader(fan.fileno(), readable.set)

@@ -14,14 +14,16 @@ from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 from relaunch.client.nodesets import hosts_of
-from relaunch.client.ssh import TIMEOUT_S, HostConnection, connect_host
+from relaunch.client.ssh import HostConnection, connect_host
+from relaunch.client.ssh_command import TIMEOUT_S
 from relaunch.errors import OutcomeUnknown, RelaunchError, TimedOut, Usage
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sequence
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping, Sequence
     from types import TracebackType
     from typing import Any, Self
 
+    from relaunch.client.head_start import Begun
     from relaunch.event import Event
 
 FANOUT = 32
@@ -76,6 +78,11 @@ class Cluster:
     def hosts(self) -> Sequence[str]:
         """The hosts, in the order in which they were given."""
         return tuple(self._hosts)
+
+    def take_over(self, begun: Mapping[str, Begun]) -> None:
+        """Connect to these hosts by what has been begun already; all of it is this one's from now on."""
+        for name, one in begun.items():
+            self._hosts[name].take_over(one)
 
     async def __aenter__(self) -> Self:
         return self

@@ -68,7 +68,7 @@ async def diagnose(host: str, port: str | None, kinds: list[str], *, timeout_s: 
 
 
 async def _start(host: str, timeout_s: float) -> tuple[Bridge, dict[str, Any]]:
-    bridge = await Bridge.start(host, ssh_command.doctor(host, timeout_s), prompts=False)
+    bridge = Bridge.start(host, ssh_command.doctor(host, timeout_s), prompts=False)
     try:
         greeting, _ = await bridge.greeting()
     except EndedSilently as ended:

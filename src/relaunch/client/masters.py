@@ -14,15 +14,12 @@ from contextlib import suppress
 from typing import Literal, NamedTuple, Self
 
 from relaunch.client import mux
-from relaunch.client.forwards import masters_directory, stem_of, trusted_masters_directory
-from relaunch.client.leftovers import CONTROL, Turn, clean, clean_in_turn, remove, somebody_listens, take_turn
-from relaunch.errors import BadPlace, HostUnreachable
-from relaunch.places import SOCKET_PATH_BYTES_MAX, make_private, runtime_directory
+from relaunch.client.forwards import control_socket, masters_directory, stem_made, trusted_masters_directory
+from relaunch.client.leftovers import Turn, clean, clean_in_turn, remove, somebody_listens, take_turn
+from relaunch.places import SOCKET_PATH_BYTES_MAX
 
 How = Literal["forward", "bridge"]
 
-# ssh makes the control socket under a longer name first, and renames it: a dot and 16 characters.
-_CONTROL_SUFFIX_BYTES = 17
 _ORDER_S = 3.0
 _ANSWER_S = 1.5
 AGAIN_S = 30.0
@@ -81,7 +78,7 @@ class Master:
     def __init__(self, host: str, stem: str) -> None:
         self.host = host
         self._stem = stem
-        self.control = f"{stem}.{CONTROL}"
+        self.control = control_socket(stem)
 
     @classmethod
     def of(cls, host: str) -> Self:
@@ -93,12 +90,7 @@ class Master:
         Raises:
             BadPlace: The directory cannot be made or must not be trusted, or its path is too long.
         """
-        make_private(runtime_directory())
-        make_private(masters_directory())
-        master = cls(host, os.path.join(trusted_masters_directory(), stem_of(host)))
-        if len(os.fsencode(master.control)) + _CONTROL_SUFFIX_BYTES > SOCKET_PATH_BYTES_MAX:
-            raise BadPlace(f"the path {master.control} is too long for a socket of ssh; shorten XDG_RUNTIME_DIR")
-        return master
+        return cls(host, stem_made(host))
 
     def take_turn(self) -> Turn | None:
         """Be the one who may make it and end it; None while somebody else is.
@@ -255,9 +247,3 @@ def _made_at(path: str) -> float:
         return os.stat(path).st_ctime
     except OSError:
         return time.time()
-
-
-def no_ssh(error: OSError, host: str) -> HostUnreachable:
-    """The error for an ssh that cannot be run."""
-    advice = "; install the OpenSSH client" if isinstance(error, FileNotFoundError) else ""
-    return HostUnreachable(f"{host and host + ': '}ssh cannot be run: {error.strerror}{advice}")

@@ -17,11 +17,13 @@ from relaunch.client.calls import Call
 from relaunch.client.channel import Channel
 from relaunch.client.connection import Connection
 from relaunch.client.forwards import masters_directory
+from relaunch.client.head_start import Begun
 from relaunch.client.leftovers import Turn, remove, sweep
 from relaunch.client.masters import How, Master, Record
 from relaunch.client.ssh_bridge import Bridge, EndedSilently
-from relaunch.client.ssh_command import check_host
+from relaunch.client.ssh_command import TIMEOUT_S, check_host
 from relaunch.client.ssh_failures import failure, is_proxied, worth_another_try
+from relaunch.client.ssh_process import SshStream
 from relaunch.client.versions import check_launcher, compatible
 from relaunch.errors import (
     NoLauncher,
@@ -32,10 +34,6 @@ from relaunch.errors import (
     Unreachable,
     from_wire,
 )
-
-TIMEOUT_S = 10.0
-PROMPTED_S = 120.0
-"""How long connecting may take where a person may have to type something."""
 
 # A launcher that is being replaced answers well within this. One that does not is asked over a bridge, and waited for.
 _FORWARD_S = 2.0
@@ -78,8 +76,9 @@ class HostConnection(Connection):
         self.how: How = "bridge"
         self.client = ""
         self._prompts = prompts
-        self._timeout_s = timeout_s if timeout_s is not None else (PROMPTED_S if prompts else TIMEOUT_S)
+        self._timeout_s = timeout_s if timeout_s is not None else (ssh_command.PROMPTED_S if prompts else TIMEOUT_S)
         self._master: Master | None = None
+        self._begun: Begun | None = None
         self._bridges: dict[asyncio.Task[None], Bridge] = {}
         self._settling: set[asyncio.Task[None]] = set()
 
@@ -94,6 +93,10 @@ class HostConnection(Connection):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self.aclose()
+
+    def take_over(self, begun: Begun) -> None:
+        """Connect by what has been begun already; it is this one's from now on."""
+        self._begun = begun
 
     async def settled(self) -> None:
         """Return when it is known what the connection that stays can do, where that is being found out."""
@@ -111,6 +114,9 @@ class HostConnection(Connection):
     async def aclose(self) -> None:
         """Close, and return when nothing of this connection is left but the host's master."""
         self.close()
+        if self._begun is not None:
+            self._begun.drop()
+            self._begun = None
         if self._settling:
             _, unsettled = await asyncio.wait(self._settling, timeout=_SETTLE_S)
             for one in unsettled:
@@ -133,6 +139,9 @@ class HostConnection(Connection):
         """Take the quickest way there is. Where there is none yet, one process makes it and the others wait for it."""
         master = self._master = self._master or Master.of(self.host)
         sweep(masters_directory())
+        if (begun := self._begun) is not None:
+            self._begun = None
+            return await self._bridged(master, begun.turn, begun.ssh)
         while True:
             record = master.read()
             if record is not None and record.how is not None:
@@ -175,14 +184,16 @@ class HostConnection(Connection):
         self.how = "forward"
         return channel
 
-    async def _bridged(self, master: Master, turn: Turn | None) -> Channel:
+    async def _bridged(self, master: Master, turn: Turn | None, begun: SshStream | None = None) -> Channel:
         """A channel over a bridge. With the turn, the master is made by it, and then what it can do is found out."""
         try:
-            if turn is not None and not await master.answers():
+            if begun is not None:
+                master.write(Record(host=self.host))
+            elif turn is not None and not await master.answers():
                 # There is none, or it is stuck: whoever waits for something over it would wait for ever.
                 await master.end()
                 master.write(Record(host=self.host))
-            bridge, greeting, rest = await self._start(master, makes=turn is not None)
+            bridge, greeting, rest = await self._start(master, begun, makes=turn is not None)
             channel = await bridge.join(greeting, rest)
             ended = asyncio.create_task(bridge.ended())
             self._bridges[ended] = bridge
@@ -203,12 +214,17 @@ class HostConnection(Connection):
             settling.add_done_callback(self._settling.discard)
         return channel
 
-    async def _start(self, master: Master, *, makes: bool) -> tuple[Bridge, dict[str, Any], bytes]:
-        """Start a bridge and hear it out; where ssh was turned away for the moment, again."""
+    async def _start(
+        self, master: Master, begun: SshStream | None, *, makes: bool
+    ) -> tuple[Bridge, dict[str, Any], bytes]:
+        """Start a bridge, where none is begun, and hear it out; where ssh was turned away for the moment, again."""
         control, proxied = master.control, False
         for attempt in range(1, _TRIES + 1):
-            command = ssh_command.bridge(self.host, control, self._timeout_s, makes=makes, prompts=self._prompts)
-            bridge = await Bridge.start(self.host, command, prompts=self._prompts)
+            if begun is not None:
+                bridge, begun = Bridge(self.host, begun), None
+            else:
+                command = ssh_command.bridge(self.host, control, self._timeout_s, makes=makes, prompts=self._prompts)
+                bridge = Bridge.start(self.host, command, prompts=self._prompts)
             try:
                 greeting, rest = await bridge.greeting()
                 self._check(greeting)

@@ -1,20 +1,18 @@
 """One ssh that runs ``launch bridge``, or its like, on a host, and the stream through it.
 
-Knows how it is started, how the far end is told from what a login shell prints before it, and how it is ended. Refuses
-to know what its end means (``ssh_failures``).
+Knows how the far end is told from what a login shell prints before it, and when it is over. Refuses to know what its
+end means (``ssh_failures``).
 """
 
 import asyncio
 import json
 import os
-import signal
 import socket
 from contextlib import suppress
 from typing import Any, Self
 
-from relaunch.client import ssh_command
 from relaunch.client.channel import Channel
-from relaunch.client.masters import no_ssh
+from relaunch.client.ssh_process import SshStream
 from relaunch.errors import HostUnreachable, ProtocolBroken
 
 BANNER_BYTES_MAX = 64 * 1024
@@ -33,58 +31,33 @@ class EndedSilently(Exception):
 
 
 class Bridge:
-    """An ssh that runs ``launch bridge``, and our end of its standard streams."""
+    """An ssh that runs ``launch bridge``, and our end of its standard streams.
 
-    def __init__(
-        self, host: str, process: asyncio.subprocess.Process, stream: socket.socket, errors: int, *, leads: bool
-    ) -> None:
+    Args:
+        host: Named in errors.
+        ssh: The ssh, this one's from now on.
+    """
+
+    def __init__(self, host: str, ssh: SshStream) -> None:
         self._host = host
-        self._leads = leads
-        self._process = process
-        self._stream = stream
-        self._errors = errors
+        self._process = ssh.process
+        self._stream = socket.socket(fileno=ssh.stream.detach())
+        self._errors = ssh.errors
         self._channel: Channel | None = None
 
     @classmethod
-    async def start(cls, host: str, command: list[str], *, prompts: bool) -> Self:
+    def start(cls, host: str, command: list[str], *, prompts: bool) -> Self:
         """Start one; returns at once.
 
         Args:
             host: Named in errors.
             command: The ssh.
             prompts: Whether it may ask on the terminal.
+
+        Raises:
+            HostUnreachable: ssh cannot be run.
         """
-        try:
-            ours, theirs = socket.socketpair()
-        except OSError as error:
-            raise no_ssh(error, host) from None
-        ours.setblocking(False)
-        try:
-            # A file and no pipe: a master that stays in the background could hold a pipe open.
-            errors = os.memfd_create("ssh")
-        except OSError as error:
-            ours.close()
-            theirs.close()
-            raise no_ssh(error, host) from None
-        try:
-            process = await asyncio.create_subprocess_exec(
-                *command,
-                env=ssh_command.environment(prompts=prompts),
-                stdin=theirs.fileno(),
-                stdout=theirs.fileno(),
-                stderr=errors,
-                # Without a terminal it cannot be asked on one, nor be interrupted from there.
-                start_new_session=not prompts,
-            )
-        except BaseException as error:
-            ours.close()
-            os.close(errors)
-            if isinstance(error, OSError):
-                raise no_ssh(error, host) from None
-            raise
-        finally:
-            theirs.close()
-        return cls(host, process, ours, errors, leads=not prompts)
+        return cls(host, SshStream.start(host, command, prompts=prompts))
 
     async def greeting(self) -> tuple[dict[str, Any], bytes]:
         """The bridge's one message, whatever a login shell has printed before, and what has come after it.
@@ -165,41 +138,13 @@ class Bridge:
         if self._channel is None:
             self._stream.close()
         self._forget_errors()
-        end_process(self._process, with_children=with_children, leads=self._leads)
+        self._process.kill(with_children=with_children)
         await self._process.wait()
 
     def _forget_errors(self) -> None:
         if self._errors >= 0:
             os.close(self._errors)
             self._errors = -1
-
-
-def end_process(process: asyncio.subprocess.Process, *, with_children: bool, leads: bool) -> None:
-    """Kill an ssh, if it has not ended.
-
-    Args:
-        process: The ssh.
-        with_children: Whether that is for what it has started, too.
-        leads: Whether it leads a process group of its own.
-    """
-    if process.returncode is not None:
-        return
-    children = _children(process.pid) if with_children and not leads else []
-    with suppress(ProcessLookupError):
-        if with_children and leads:
-            # That is all: to kill it once more would take its exit status from asyncio, which then warns.
-            os.killpg(process.pid, signal.SIGKILL)
-        else:
-            process.kill()
-    for pid in children:
-        with suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
-
-
-def _children(pid: int) -> list[int]:
-    with suppress(OSError), open(f"/proc/{pid}/task/{pid}/children", encoding="ascii") as file:
-        return [int(child) for child in file.read().split()]
-    return []
 
 
 def _find_greeting(read: bytes) -> tuple[dict[str, Any], bytes] | None:

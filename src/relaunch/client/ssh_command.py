@@ -11,6 +11,10 @@ from relaunch.errors import BadHost
 
 NO_CONTROL = "none"
 """In the place of a control socket: a connection of its own, that does not stay."""
+TIMEOUT_S = 10.0
+"""How long connecting may take."""
+PROMPTED_S = 120.0
+"""How long it may take where a person may have to type something."""
 KEEP_S = 600
 """How long a master that nobody uses stays."""
 ALIVE_S = 2

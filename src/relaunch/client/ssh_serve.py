@@ -11,10 +11,10 @@ from contextlib import suppress
 
 from relaunch.client import ssh_command
 from relaunch.client.calls import get_status, replace
-from relaunch.client.masters import Master, no_ssh
+from relaunch.client.masters import Master
 from relaunch.client.ssh import HostConnection
-from relaunch.client.ssh_bridge import end_process
 from relaunch.client.ssh_failures import SSH_FAILED, failure, last_line
+from relaunch.client.ssh_process import SshProcess
 from relaunch.errors import NoLauncher, OutcomeUnknown, RelaunchError, ServeFailed
 
 REPLACED_WITHIN_S = 15.0
@@ -92,21 +92,15 @@ async def _launch_serve(host: str, timeout_s: float, *, prompts: bool) -> None:
 
 
 async def _run(command: list[str], host: str, said: int, errors: int, *, prompts: bool) -> int:
+    nothing = os.open(os.devnull, os.O_RDONLY)
     try:
-        process = await asyncio.create_subprocess_exec(
-            *command,
-            env=ssh_command.environment(prompts=prompts, passes_on=True),
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=said,
-            stderr=errors,
-            start_new_session=not prompts,
-        )
-    except OSError as error:
-        raise no_ssh(error, host) from None
+        process = SshProcess.start(host, command, (nothing, said, errors), prompts=prompts, passes_on=True)
+    finally:
+        os.close(nothing)
     try:
         return await process.wait()
     finally:
-        end_process(process, with_children=True, leads=not prompts)
+        process.kill(with_children=True)
         await process.wait()
 
 
