@@ -82,11 +82,11 @@ async def _cancelled_by_signals(
 ) -> T:
     loop, task = asyncio.get_running_loop(), asyncio.ensure_future(work)
     # As by nohup, or by `&` in a script, some may be ignored.
-    numbers = [number for number in ENDING if signal.getsignal(number) != signal.SIG_IGN]
+    before = {number: found for number in ENDING if (found := signal.getsignal(number)) != signal.SIG_IGN}
 
     def interrupt(number: int) -> None:
         came.append(number)
-        for each in numbers:
+        for each in before:
             loop.remove_signal_handler(each)
             signal.signal(each, signal.SIG_DFL)
         task.cancel()
@@ -94,13 +94,13 @@ async def _cancelled_by_signals(
         with suppress(OutputFailed):
             tell()
 
-    for number in numbers:
+    for number in before:
         loop.add_signal_handler(number, interrupt, number)
     try:
         with readers(lambda: interrupt(signal.SIGPIPE)) if shows else nullcontext():
             return await task
     finally:
         if not came:
-            for number in numbers:
+            for number, handler in before.items():
                 loop.remove_signal_handler(number)
-                signal.signal(number, signal.SIG_DFL)
+                signal.signal(number, handler)

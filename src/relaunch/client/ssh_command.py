@@ -114,7 +114,8 @@ def doctor(host: str, timeout_s: float) -> list[str]:
 def _run(host: str, control: str, master: list[str], remote: str, timeout_s: float, *, prompts: bool) -> list[str]:
     options = [
         *master,
-        f"ConnectTimeout={max(1, math.ceil(timeout_s))}",
+        # Whoever waits for it gives up first, and knows better what to say.
+        f"ConnectTimeout={math.ceil(timeout_s) + 1}",
         "ConnectionAttempts=1",
         f"ServerAliveInterval={ALIVE_S}",
         f"ServerAliveCountMax={ALIVE_TRIES}",
