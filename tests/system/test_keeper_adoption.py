@@ -54,6 +54,24 @@ def test_orphans_are_reaped_in_silence(running: KeeperProcess, launcher: Launche
     assert exit_of(launcher, "next", "true") == 0
 
 
+def test_an_end_says_whether_any_orphan_is_left(launcher: Launcher, tmp_path: Path) -> None:
+    """[S7] Of whatever job; other jobs and the launcher are none."""
+    launcher.spawn("other", "sleep", "1000")
+    launcher.expect("spawned")
+    launcher.spawn("first", "true")
+    launcher.expect("spawned")
+    assert launcher.expect("exited", key="first")["orphans"] is False
+    launcher.spawn("parent", "sh", "-c", "setsid sleep 1000 & echo $!", stdout=str(tmp_path / "orphan"))
+    launcher.expect("spawned")
+    assert launcher.expect("exited", key="parent")["orphans"] is True
+    orphan = int((tmp_path / "orphan").read_text())
+    os.kill(orphan, signal.SIGKILL)
+    until(lambda: not Path(f"/proc/{orphan}").exists(), "the orphan is reaped")
+    launcher.spawn("last", "true")
+    launcher.expect("spawned")
+    assert launcher.expect("exited", key="last")["orphans"] is False
+
+
 def test_an_adopted_process_is_watched_to_its_end(
     running: KeeperProcess, launcher: Launcher, stranger: subprocess.Popen[bytes]
 ) -> None:

@@ -17,6 +17,10 @@ from relaunch.keeper.preparation import SpawnFailed
 from relaunch.keeper.spawn import START_TIME, Spawner, stat, stat_fields
 from relaunch.keeper.wire import Message, encode
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from resource import struct_rusage
+
 RETRY_S = 0.02
 # Until its parent reaps it, the status of an adopted process can be read; after that too, if the kernel is recent;
 # but not in the moment between, and on an old kernel not at all.
@@ -27,6 +31,10 @@ _PIDFD_INFO_PID = 1
 _PIDFD_INFO_EXIT = 8
 # Of `stat_fields`: the wait status.
 _EXIT_CODE = 49
+# So many are reaped before the first of them is told of.
+_BATCH = 64
+# Of so many children that they fill this, it is not asked whether there are orphans among them.
+_LISTED_BYTES_MAX = 1 << 16
 
 
 class Children:
@@ -43,6 +51,7 @@ class Children:
         self._epoll = epoll
         self._boot_id = boot_id
         self._spawner = Spawner(devnull, sockets)
+        self._listed = _open_listed()
         self._held: dict[str, bytes] = {}
         self._keys: dict[int, str] = {}
         self._pids: dict[str, int] = {}
@@ -112,30 +121,37 @@ class Children:
             if fd is not None:
                 self._drop(fd)
 
-    def reap(self) -> Iterator[tuple[int, int, bytes | None]]:
+    def reap(self, launcher: int | None) -> Iterator[tuple[int, int, bytes | None]]:
         """Reap whatever has ended, orphans that became ours included.
+
+        Args:
+            launcher: The process id of the one child that is none of these.
 
         Yields:
             The process id, its wait status, and the report where a key is held for it.
         """
-        while True:
-            try:
-                pid, status, used = os.wait4(-1, os.WNOHANG)
-            except ChildProcessError:
-                return
-            if pid == 0:
-                return
-            key = self._keys.pop(pid, None)
-            if key is None:
-                yield pid, status, None
-                continue
-            del self._pids[key]
-            usage = {
-                "user_s": used.ru_utime,
-                "system_s": used.ru_stime,
-                "rss_bytes_max": used.ru_maxrss * 1024,
-            }
-            yield pid, status, self._exited(key, pid, status, usage)
+        while batch := _reaped():
+            if any(pid == launcher for pid, _, _ in batch):
+                launcher = None
+            keys = [self._keys.pop(pid, None) for pid, _, _ in batch]
+            orphans = self._has_orphans(0 if launcher is None else 1)
+            # All of them are put down before any is told of: what is done about one may concern another.
+            yield from [
+                (pid, status, None if key is None else self._child_exited(key, pid, status, used, orphans=orphans))
+                for key, (pid, status, used) in zip(keys, batch, strict=True)
+            ]
+
+    def _has_orphans(self, others: int) -> bool:
+        """Whether there is, or may be, a child that no key is held for, beside so many others.
+
+        Nobody but this thread reaps what the kernel lists here, so that none is missing: see proc(5), of
+        /proc/PID/task/TID/children.
+        """
+        try:
+            listed = os.pread(self._listed, _LISTED_BYTES_MAX, 0)
+        except OSError:  # -1: this kernel has no such file
+            return True
+        return len(listed) == _LISTED_BYTES_MAX or listed.count(b" ") > len(self._keys) + others
 
     def ended(self, fd: int) -> None:
         """The process of this pidfd has ended: `settle` will tell how, once its parent has reaped it."""
@@ -178,9 +194,22 @@ class Children:
         self._held[key] = report
         return report
 
-    def _exited(self, key: str, pid: int, status: int | None, usage: Message | None) -> bytes:
+    def _child_exited(self, key: str, pid: int, status: int, used: "struct_rusage", *, orphans: bool) -> bytes:
+        del self._pids[key]
+        usage = {"user_s": used.ru_utime, "system_s": used.ru_stime, "rss_bytes_max": used.ru_maxrss * 1024}
+        return self._exited(key, pid, status, usage, orphans=orphans)
+
+    def _exited(self, key: str, pid: int, status: int | None, usage: Message | None, *, orphans: bool = True) -> bytes:
         report = encode(
-            {"event": "exited", "key": key, "pid": pid, "status": status, "usage": usage, "at": time.time()}
+            {
+                "event": "exited",
+                "key": key,
+                "pid": pid,
+                "status": status,
+                "usage": usage,
+                "orphans": orphans,
+                "at": time.time(),
+            }
         )
         self._held[key] = report
         return report
@@ -189,6 +218,29 @@ class Children:
 def failed(key: str, what: str, number: int, subject: str) -> bytes:
     """The report of a start that failed, see `relaunch.keeper.wire`."""
     return encode({"event": "failed", "key": key, "what": what, "errno": number, "subject": subject, "at": time.time()})
+
+
+def _reaped() -> "list[tuple[int, int, struct_rusage]]":
+    """Some of those that have ended."""
+    found: list[tuple[int, int, struct_rusage]] = []
+    try:
+        while len(found) < _BATCH:
+            ended = os.wait4(-1, os.WNOHANG)
+            if ended[0] == 0:
+                break
+            found.append(ended)
+    except ChildProcessError:
+        pass
+    return found
+
+
+def _open_listed() -> int:
+    """The kernel's list of this thread's children; -1 where it keeps none."""
+    pid = os.getpid()
+    try:
+        return os.open(f"/proc/{pid}/task/{pid}/children", os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return -1
 
 
 def _status_of_zombie(pid: int, ticks: int) -> int | None:

@@ -126,7 +126,7 @@ class Keeper:
                 self._report(encode({"event": "asked", "signal": number}))
             if number not in self._asked:
                 self._asked.append(number)
-        for pid, status, report in self._children.reap():
+        for pid, status, report in self._children.reap(None if self._link is None else self._link.pid):
             if report is not None:
                 self._report(report)
             if self._link is not None and pid == self._link.pid:

@@ -28,7 +28,8 @@ Reports, keeper to launcher (``event``):
             limit's name, the uid, the address), at; user with ETIME: its files had the start hang
     listening key, addresses ([name, path or address] each, with the port that it got)
     called  key: a connection or a datagram waits; the watch is over
-    exited  key, pid, status (as wait(2) gives it; null = unknown), usage (see below; null = unknown), at
+    exited  key, pid, status (as wait(2) gives it; null = unknown), usage (see below; null = unknown), orphans (whether
+            any child is left for which no key is held, and so perhaps something of this one's tree), at
     asked   signal: the keeper got SIGTERM, SIGINT or SIGHUP; it is for the launcher to end things in order
 
 ``usage`` is ``{"user_s", "system_s", "rss_bytes_max"}``. ``at`` is wall time in seconds since the epoch. An adopted

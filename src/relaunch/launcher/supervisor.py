@@ -129,7 +129,12 @@ class Supervisor:
         """Apply the end of a job's first process, as the keeper told it or recovery found it."""
         job = self.demand.refresh(job)
         abandoned = job.spec.abandon_process_group
-        leftover = not abandoned and bool(self.trees.members(Root(job.id, None, job.adopted)))
+        root = Root(job.id, None, job.adopted)
+        # The orphans of one that was adopted do not fall to the keeper, which so knows of none.
+        searched = not abandoned and (job.adopted or report.get("orphans", True))
+        leftover = searched and bool(self.trees.members(root))
+        if not leftover:
+            self.trees.forget(root)
         rebooted = report.get("rebooted", False)
         event = Exited(report["pid"], report["status"], report["at"], report["usage"], leftover, rebooted)
         self.apply(job, event, forget=report.get("key"))

@@ -231,6 +231,10 @@ class Trees:
             self._seen[root.job_id] = processes
         return processes
 
+    def forget(self, root: Root) -> None:
+        """Nothing is left of a tree, or nothing more is done with what is."""
+        self._seen.pop(root.job_id, None)
+
     def signal(self, root: Root, number: int) -> None:
         """Signal each process of a tree, once; who is forked meanwhile is found when its parent has ended.
 
