@@ -56,6 +56,7 @@ def bounded(request: pytest.FixtureRequest, place: Host) -> Iterator[Host]:
     state = Path(place.env["XDG_STATE_HOME"])
     state.mkdir()
     if request.param == "punch":
+        request.getfixturevalue("root")
         subprocess.run(["mount", "-t", "tmpfs", "-o", "mode=700", "tmpfs", state], check=True)
     try:
         place.serve()

@@ -61,6 +61,7 @@ def test_when_the_kernels_queue_has_overflown_everything_is_looked_at(tmp_path: 
     assert asyncio.run(asyncio.wait_for(test(), DEADLINE_S)) == {str(busy), str(quiet)}
 
 
+@pytest.mark.usefixtures("root")
 def test_what_is_unmounted_is_looked_at_again(tmp_path: Path) -> None:
     """[S41] And what was below it is watched from then on."""
     command = ["unshare", "--mount", sys.executable, "-c", MOUNTED, str(tmp_path)]

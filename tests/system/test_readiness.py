@@ -372,6 +372,7 @@ def test_a_hostile_expression_holds_up_nobody_for_long(host: Host) -> None:
 # Other users
 
 
+@pytest.mark.usefixtures("root")
 @pytest.mark.parametrize("name", ["command", "notify"])
 def test_a_job_of_another_user_shows_it_too(host: Host, name: str) -> None:
     """[S39] [S30] Its command is run as that user; what it says is heard."""

@@ -371,7 +371,7 @@ def test_a_directory_in_its_place_is_set_aside_too() -> None:
 
 
 @pytest.fixture
-def small_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def small_disk(root: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A state directory on a disk of its own, which can be filled."""
     place = tmp_path / "disk"
     place.mkdir()

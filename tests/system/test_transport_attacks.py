@@ -4,6 +4,7 @@ import asyncio
 import gc
 import os
 import random
+import resource
 import socket
 import ssl
 import statistics
@@ -151,6 +152,7 @@ def test_connections_that_say_nothing_keep_nobody_out(monkeypatch: pytest.Monkey
     """[D14] The oldest make room; those that remain are dropped in time."""
     monkeypatch.setattr(tcp, "HANDSHAKE_S", 3.0)
     count = 2000
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
 
     async def story() -> None:
         async with serving("tcp", Echo) as served:
@@ -167,7 +169,12 @@ def test_connections_that_say_nothing_keep_nobody_out(monkeypatch: pytest.Monkey
                 await wait_until(lambda: sum(refused.values()) >= count)
                 assert 0 < refused["slow handshake"] <= HANDSHAKES_MAX
 
-    run(story)
+    # Both ends are here.
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 2 * count + soft), hard))
+    try:
+        run(story)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 def test_connections_that_were_dropped_hold_nothing() -> None:

@@ -168,7 +168,7 @@ def test_the_grace_can_be_cut_short(host: Host) -> None:
 
 
 @pytest.fixture
-def freezer(tmp_path: Path) -> Iterator[tuple[Path, Callable[[str], object]]]:
+def freezer(root: None, tmp_path: Path) -> Iterator[tuple[Path, Callable[[str], object]]]:
     """A file system that can be frozen: whoever writes to it then cannot even be killed."""
     image, mounted = tmp_path / "image", tmp_path / "mounted"
     mounted.mkdir()

@@ -47,6 +47,7 @@ def output(host: Host, label: str) -> str:
 # Who it is
 
 
+@pytest.mark.usefixtures("root")
 def test_an_account_is_what_this_hosts_tables_say() -> None:
     """[S30] Names, numbers, the user's own groups, and what is told in the environment."""
     nobody = {"uid": NOBODY.pw_uid, "gid": NOBODY.pw_gid, "groups": os.getgrouplist("nobody", NOBODY.pw_gid)}
@@ -67,9 +68,10 @@ def test_naming_oneself_changes_nothing() -> None:
     """[S30] It is who the launcher is in any case; the environment says so."""
     assert account_of(spec()).user is None
     assert not account_of(spec()).env
-    account = account_of(spec(user="root", group="root"))
+    mine = pwd.getpwuid(os.geteuid())
+    account = account_of(spec(user=mine.pw_name, group=grp.getgrgid(os.getegid()).gr_name))
     assert account.user is None
-    assert account.env["HOME"] == pwd.getpwuid(0).pw_dir
+    assert account.env["HOME"] == mine.pw_dir
 
 
 @pytest.mark.parametrize(
@@ -89,6 +91,7 @@ def test_who_is_not_known_is_refused(fields: dict[str, object], line: str) -> No
     assert str(refused.value).startswith(line)
 
 
+@pytest.mark.usefixtures("root")
 def test_only_roots_launcher_may_choose() -> None:
     """[S30] Another's may name its own user and group, in words and in numbers."""
     script = """
@@ -128,6 +131,7 @@ def test_a_submit_for_nobody_is_refused(host: Host) -> None:
 # What it finds
 
 
+@pytest.mark.usefixtures("root")
 def test_a_job_runs_as_its_user(host: Host) -> None:
     """[S30] [S11] Its environment is that user's, its own output is kept by the launcher."""
     script = "id -u; id -g; echo $HOME $USER $LOGNAME $SHELL"
@@ -143,6 +147,7 @@ def test_a_job_runs_as_its_user(host: Host) -> None:
     assert (end["reason"], end["code"]) == ("exited", 0)
 
 
+@pytest.mark.usefixtures("root")
 def test_a_trap_in_the_users_directory_is_not_walked_into(host: Host, tmp_path: Path) -> None:
     """[S30] [S23] Root's launcher appends to nothing that the user could not write to."""
     secret = tmp_path / "secret"
@@ -159,6 +164,7 @@ def test_a_trap_in_the_users_directory_is_not_walked_into(host: Host, tmp_path: 
     assert secret.read_text() == "root's\n"
 
 
+@pytest.mark.usefixtures("root")
 def test_what_the_user_puts_in_the_place_of_his_output_is_not_read(host: Host, tmp_path: Path) -> None:
     """[S30] [S39] Root's launcher shows nothing, and searches nothing, that the user could not read."""
     secret = tmp_path / "secret"
@@ -187,6 +193,7 @@ def test_what_the_user_puts_in_the_place_of_his_output_is_not_read(host: Host, t
     assert jobs(host)["stays"]["state"] == "running"
 
 
+@pytest.mark.usefixtures("root")
 def test_nobody_can_tell_the_id_of_another_users_job_from_his_own(host: Host) -> None:
     """[S30] [S39] Who carries it is taken for a part of that job, and may say that it is ready."""
     with Peer(host.socket) as peer:
@@ -194,6 +201,7 @@ def test_nobody_can_tell_the_id_of_another_users_job_from_his_own(host: Host) ->
     assert len({job_id[:8] for job_id in ids}) == 8
 
 
+@pytest.mark.usefixtures("root")
 def test_kept_limits_patterns_and_priority_reach_the_job(host: Host) -> None:
     """[S32]"""
     script = 'ionice; ulimit -Sn; ulimit -Hn; echo "$@"'
@@ -210,6 +218,7 @@ def test_kept_limits_patterns_and_priority_reach_the_job(host: Host) -> None:
 
 
 @pytest.mark.parametrize("user", ["nobody", AD_HOC])
+@pytest.mark.usefixtures("root")
 def test_its_whole_tree_is_stopped(host: Host, user: str) -> None:
     """[S30] [S4] [S6] Found by descent and by its mark, and signalled, though it is another's."""
     with Peer(host.socket) as peer:
@@ -226,6 +235,7 @@ def test_its_whole_tree_is_stopped(host: Host, user: str) -> None:
 
 
 @pytest.mark.parametrize("user", ["nobody", AD_HOC])
+@pytest.mark.usefixtures("root")
 def test_it_is_adopted_by_the_next_keeper(host: Host, user: str) -> None:
     """[S30] [S22] By what the journal knows, though a process of another user is never taken in by its marks alone."""
     with Peer(host.socket) as peer:
@@ -248,6 +258,7 @@ def test_it_is_adopted_by_the_next_keeper(host: Host, user: str) -> None:
     check_processes(host)
 
 
+@pytest.mark.usefixtures("root")
 def test_a_start_that_was_not_journaled_is_found(host: Host) -> None:
     """[S30] [S21] [S22] The launcher dies with orders on their way; nothing is started twice."""
     with Peer(host.socket) as peer:
@@ -269,6 +280,7 @@ def test_a_start_that_was_not_journaled_is_found(host: Host) -> None:
     check_history(events(host))
 
 
+@pytest.mark.usefixtures("root")
 def test_a_process_that_no_launcher_heard_of_is_found_by_the_next_keepers(host: Host) -> None:
     """[S30] [S22] Both died before that was journaled: by its mark, for a start that the journal knows."""
     answered = call(host.socket, "GetStatus")["status"]
