@@ -5,6 +5,7 @@ Knows how jobs are found and chosen. Refuses to know what becomes of them.
 
 import json
 from collections.abc import Iterable, Iterator
+from itertools import islice
 
 from relaunch.core.document import without_spec
 from relaunch.core.job import Finished, Job, Running, Stopping, Waiting
@@ -35,6 +36,8 @@ class Jobs:
     def __init__(self) -> None:
         self.first_pids: set[int] = set()
         self._jobs: dict[str, Job] = {}
+        # The labels of those that have finished, in that order.
+        self._finished: dict[str, None] = {}
         self._labels: dict[str, str] = {}
         self._specs: dict[str, str] = {}
         self._requests: dict[str, str] = {}
@@ -75,6 +78,8 @@ class Jobs:
             self._requests[job.request] = job.id
         if isinstance(job.state, Running | Stopping):
             self.first_pids.add(job.state.pid)
+        elif isinstance(job.state, Finished):
+            self._finished[job.spec.label] = None
 
     def drop(self, job: Job) -> None:
         """Know no more of it."""
@@ -89,11 +94,9 @@ class Jobs:
         return f'{{"spec":{spec},{_dump(without_spec(job))[1:]}'
 
     def superfluous(self) -> list[Job]:
-        """The oldest finished jobs, where there are more than ``FINISHED_MAX``."""
-        if len(self._jobs) <= FINISHED_MAX:
-            return []
-        finished = [job for job in self._jobs.values() if isinstance(job.state, Finished)]
-        return finished[: max(0, len(finished) - FINISHED_MAX)]
+        """Those that have been finished for longest, where there are more than ``FINISHED_MAX``."""
+        too_many = max(0, len(self._finished) - FINISHED_MAX)
+        return [self._jobs[label] for label in islice(self._finished, too_many)]
 
     def select(self, patterns: Iterable[str], *, all_when_none: bool) -> list[Job]:
         """The jobs that labels and globs choose: by label, or as named where only labels are.
@@ -115,6 +118,8 @@ class Jobs:
     def _leave(self, job: Job) -> None:
         if isinstance(job.state, Running | Stopping):
             self.first_pids.discard(job.state.pid)
+        elif isinstance(job.state, Finished):
+            self._finished.pop(job.spec.label, None)
 
     def _forget(self, job: Job) -> None:
         self._labels.pop(job.id, None)
