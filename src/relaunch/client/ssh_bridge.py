@@ -42,6 +42,8 @@ class Bridge:
         self._host = host
         self._process = ssh.process
         self._stream = socket.socket(fileno=ssh.stream.detach())
+        # It does not wait already; this tells the new object so.
+        self._stream.setblocking(False)
         self._errors = ssh.errors
         self._channel: Channel | None = None
 
