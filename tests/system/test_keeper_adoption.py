@@ -72,6 +72,21 @@ def test_an_end_says_whether_any_orphan_is_left(launcher: Launcher, tmp_path: Pa
     assert launcher.expect("exited", key="last")["orphans"] is False
 
 
+def test_an_orphan_is_seen_among_very_many_children(launcher: Launcher, tmp_path: Path) -> None:
+    """[S7] More than the kernel tells of at once."""
+    count = 900
+    for number in range(count):
+        launcher.spawn(f"other{number}", "sleep", "1000")
+    launcher.reports("spawned", count)
+    launcher.spawn("first", "true")
+    launcher.expect("spawned")
+    assert launcher.expect("exited", key="first")["orphans"] is False
+    launcher.spawn("parent", "sh", "-c", "setsid sleep 1000 & echo $!", stdout=str(tmp_path / "orphan"))
+    launcher.expect("spawned")
+    assert launcher.expect("exited", key="parent")["orphans"] is True
+    os.kill(int((tmp_path / "orphan").read_text()), signal.SIGKILL)
+
+
 def test_an_adopted_process_is_watched_to_its_end(
     running: KeeperProcess, launcher: Launcher, stranger: subprocess.Popen[bytes]
 ) -> None:

@@ -112,6 +112,18 @@ def test_what_outlives_the_first_process_is_ended(host: Host) -> None:
         assert (end["reason"], end["code"]) == ("exited", code)
 
 
+def test_an_orphan_whose_parent_ends_while_it_is_looked_for_is_ended(host: Host) -> None:
+    """[S7] It falls to the keeper after that one's children were read, and nothing is left that leads to it."""
+    count = 80
+    with Peer(host.socket) as peer:
+        for number in range(count):
+            pause = f"sleep 0.00{number % 8};" if number % 2 else ""
+            script = f"(setsid sh -c '{pause} sleep 301 & exit 0' &); exit 0"
+            peer.submit(f"a{number}", "sh", "-c", script, stop_timeout_s=5.0)
+        peer.call("Wait", {"patterns": ["a*"]})
+    assert not jobs_processes(host)
+
+
 def test_the_next_run_waits_for_what_is_left_of_the_last(host: Host) -> None:
     """[S7] [S8] [S9] Never are two runs there at once, by keep-alive or by restart."""
     script = "trap '' TERM; setsid sleep 301 & echo $LAUNCH_JOB_RUN; "

@@ -33,6 +33,8 @@ def main() -> NoReturn:
     if _signal.getsignal(_signal.SIGINT) is _signal.default_int_handler:
         _signal.signal(_signal.SIGINT, _signal.SIG_DFL)
     _signal.signal(_signal.SIGPIPE, _signal.SIG_DFL)
+    # Ignored, it would have the kernel take the exit statuses of what a command starts.
+    _signal.signal(_signal.SIGCHLD, _signal.SIG_DFL)
     status = run(sys.argv[1:])
     # Taking the interpreter apart costs about a tenth of a whole `launch list`; all output has been written by now.
     os._exit(status)

@@ -85,7 +85,7 @@ def request(
                 next_calls[host] = then(answer)
             interruptible.release()
 
-        asking = Asking(over, calls, took, answer_s=answer_within_s(over, calls))
+        asking = Asking(over, calls, took, interruptible, answer_s=answer_within_s(over, calls))
 
         def end() -> None:
             results.end({host: _half_done(host) if host in next_calls else asking.interrupted(host) for host in calls})
@@ -94,7 +94,7 @@ def request(
         try:
             asking.ask(end)
             if next_calls:
-                Asking(over, next_calls, took, answer_s=answer_within_s(over, next_calls)).ask(end)
+                Asking(over, next_calls, took, interruptible, answer_s=answer_within_s(over, next_calls)).ask(end)
         except Interrupted:
             end()
             raise
@@ -130,10 +130,20 @@ class Asking:
         over: How hosts are reached.
         calls: What is asked of each.
         took: Gets each host's answer as it comes, an error as a value.
+        interruptible: Entered already.
         answer_s: How long an answer may take; None is as long as it takes.
     """
 
-    def __init__(self, over: Over, calls: Mapping[str, Call], took: Took, *, answer_s: float | None) -> None:
+    def __init__(
+        self,
+        over: Over,
+        calls: Mapping[str, Call],
+        took: Took,
+        interruptible: Interruptible,
+        *,
+        answer_s: float | None,
+    ) -> None:
+        self._interruptible = interruptible
         self._over = over
         self._calls = calls
         self._took = took
@@ -150,8 +160,12 @@ class Asking:
             self._fan.turn()
         if not self._fan.left:
             return
-        begun = self._begun()
+        begun: dict[str, Begun] = {}
         try:
+            # Else a signal could come between the start of a process and the word of who is to end it.
+            self._interruptible.hold()
+            begun |= self._begun()
+            self._interruptible.release()
             from relaunch.cli.interruption import run_until_interrupted
 
             run_until_interrupted(self._go_on_over_ssh(begun), end)

@@ -40,23 +40,27 @@ class Begun:
 def begin(hosts: Iterable[str], timeout_s: float, *, prompts: bool) -> dict[str, Begun]:
     """Start a bridge to each host where that is plain; the others are left to whoever connects to them.
 
+    No signal's handler may raise meanwhile: what is started would be nobody's.
+
     Args:
         hosts: Checked already.
         timeout_s: How long connecting may take.
         prompts: Whether ssh may ask on the terminal.
     """
     begun: dict[str, Begun] = {}
+    highest = os.sysconf("SC_OPEN_MAX") // 2
     try:
         for host in hosts:
             one = _begin(host, timeout_s, prompts=prompts)
-            if one is not None:
-                begun[host] = one
-    except BaseException as error:
-        if not isinstance(error, OSError | RelaunchError):
-            for one in begun.values():
-                one.drop()
-            raise
+            if one is None:
+                continue
+            begun[host] = one
+            if one.ssh.stream.fileno() > highest:
+                # What is still to be loaded, and to be asked, needs descriptors too.
+                break
+    except (OSError, RelaunchError):
         # Whoever connects says what is wrong.
+        pass
     return begun
 
 
@@ -70,7 +74,7 @@ def _begin(host: str, timeout_s: float, *, prompts: bool) -> Begun | None:
         if not (os.path.lexists(control) or os.path.lexists(f"{stem}.json")):
             command = ssh_command.bridge(host, control, timeout_s, makes=True, prompts=prompts)
             return Begun(turn, SshStream.start(host, command, prompts=prompts))
-    except BaseException:
+    except (OSError, RelaunchError):
         turn.give_back()
         raise
     turn.give_back()

@@ -26,6 +26,7 @@ from relaunch.client.ssh_failures import failure, is_proxied, worth_another_try
 from relaunch.client.ssh_process import SshStream
 from relaunch.client.versions import check_launcher, compatible
 from relaunch.errors import (
+    HostUnreachable,
     NoLauncher,
     OtherVersion,
     ProtocolBroken,
@@ -134,6 +135,9 @@ class HostConnection(Connection):
             raise TimedOut(
                 f"{self.host}: no answer within {self._timeout_s:g} seconds; nothing was asked of it"
             ) from None
+        except OSError as error:
+            # As where there are no more descriptors.
+            raise HostUnreachable(f"{self.host}: no connection can be made: {error.strerror}") from None
 
     async def _reach(self) -> Channel:
         """Take the quickest way there is. Where there is none yet, one process makes it and the others wait for it."""
@@ -201,10 +205,12 @@ class HostConnection(Connection):
             await self._check_launcher(channel)
         except BaseException:
             if turn is not None:
-                if not master.alive():
-                    master.clean()
-                    turn.end()
-                turn.give_back()
+                try:
+                    if not master.alive():
+                        master.clean()
+                        turn.end()
+                finally:
+                    turn.give_back()
             raise
         self.how = "bridge"
         self.client = str(greeting.get("client") or "")

@@ -18,9 +18,11 @@ if TYPE_CHECKING:
     from asyncio import Future
     from typing import Self
 
+UNKNOWN = 255
+"""In the place of an exit status that nobody knows; ssh's own word for a failure of its own."""
 _STDERR = 2
 # What Python ignores for itself, its children are not to.
-_RESET = (_signal.SIGPIPE, _signal.SIGXFSZ)
+_RESET = (_signal.SIGPIPE, _signal.SIGXFSZ, _signal.SIGCHLD)
 
 
 class SshProcess:
@@ -71,8 +73,8 @@ class SshProcess:
         try:
             pidfd = os.pidfd_open(pid)
         except OSError as error:
-            os.kill(pid, _signal.SIGKILL)
-            os.waitpid(pid, 0)
+            _kill(pid)
+            _reaped(pid)
             raise no_ssh(error, host) from None
         return cls(pid, pidfd, leads=not prompts)
 
@@ -100,7 +102,10 @@ class SshProcess:
         if with_children and self._leads:
             _kill_group(self.pid)
         else:
-            os.kill(self.pid, _signal.SIGKILL)
+            try:
+                _signal.pidfd_send_signal(self._pidfd, _signal.SIGKILL)
+            except ProcessLookupError:
+                return
         for pid in children:
             _kill(pid)
 
@@ -119,7 +124,7 @@ class SshProcess:
 
     def _reap(self) -> None:
         if self.returncode is None:
-            self.returncode = os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
+            self.returncode = _reaped(self.pid)
             os.close(self._pidfd)
 
 
@@ -184,6 +189,14 @@ def _above_streams(fd: int) -> int:
     import fcntl
 
     return fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, _STDERR + 1)
+
+
+def _reaped(pid: int) -> int:
+    """How a process has ended, once it has; ``UNKNOWN`` where the kernel itself reaps, since SIGCHLD is ignored."""
+    try:
+        return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    except ChildProcessError:
+        return UNKNOWN
 
 
 def _children(pid: int) -> list[int]:

@@ -33,8 +33,7 @@ _PIDFD_INFO_EXIT = 8
 _EXIT_CODE = 49
 # So many are reaped before the first of them is told of.
 _BATCH = 64
-# Of so many children that they fill this, it is not asked whether there are orphans among them.
-_LISTED_BYTES_MAX = 1 << 16
+_READ_BYTES = 1 << 16
 
 
 class Children:
@@ -147,11 +146,15 @@ class Children:
         Nobody but this thread reaps what the kernel lists here, so that none is missing: see proc(5), of
         /proc/PID/task/TID/children.
         """
+        read_bytes = listed = 0
         try:
-            listed = os.pread(self._listed, _LISTED_BYTES_MAX, 0)
+            # However much is asked for, there is a page at a time.
+            while data := os.pread(self._listed, _READ_BYTES, read_bytes):
+                read_bytes += len(data)
+                listed += data.count(b" ")
         except OSError:  # -1: this kernel has no such file
             return True
-        return len(listed) == _LISTED_BYTES_MAX or listed.count(b" ") > len(self._keys) + others
+        return listed > len(self._keys) + others
 
     def ended(self, fd: int) -> None:
         """The process of this pidfd has ended: `settle` will tell how, once its parent has reaped it."""

@@ -45,6 +45,9 @@ from relaunch.launcher.trials import Trials
 from relaunch.launcher.waiting import Waiting
 from relaunch.model import Exit
 
+# What cannot be told of a process now can be shortly.
+_LOOK_AGAIN_S = 0.05
+
 
 class Supervisor:
     """The jobs of one launcher. Lives on its event loop.
@@ -132,7 +135,7 @@ class Supervisor:
         root = Root(job.id, None, job.adopted)
         # The orphans of one that was adopted do not fall to the keeper, which so knows of none.
         searched = not abandoned and (job.adopted or report.get("orphans", True))
-        leftover = searched and bool(self.trees.members(root))
+        leftover = searched and (bool(self.trees.members(root)) or self.trees.is_unsure(root))
         if not leftover:
             self.trees.forget(root)
         rebooted = report.get("rebooted", False)
@@ -321,6 +324,8 @@ class Supervisor:
             if job.state.killed:
                 self.trees.signal(root_of(job), SIGKILL)
             self.trees.watch(job_id, members, lambda: self._look(job_id))
+        elif self.trees.is_unsure(root_of(job)):
+            asyncio.get_running_loop().call_later(_LOOK_AGAIN_S, self._look, job_id)
         else:
             self.trees.unwatch(job_id)
             self.apply(job, TreeGone())

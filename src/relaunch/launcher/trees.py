@@ -27,6 +27,10 @@ COMMAND_BYTES_MAX = 250
 EXEC_LOOKS_MAX = 40
 EXEC_LOOK_S = 0.0005
 CHILDREN_LOOKS_MAX = 5
+# How often others are looked for, at most, where no process of a tree is found.
+LOOKS_MAX = 20
+# For so long a process without an environment may be in the midst of an execve, as on a machine that is very busy.
+UNKNOWN_S = 2.0
 # A kernel thread, see PF_KTHREAD in <linux/sched.h>: it has neither environment nor command line.
 PF_KTHREAD = 0x00200000
 
@@ -72,11 +76,11 @@ def _read(pid: int, name: str) -> bytes | None:
 
 def environment_of(pid: int) -> dict[bytes, bytes]:
     """The environment a process was started with; empty where it is gone or another's."""
-    return dict(entry.split(b"=", 1) for entry in _environ(pid) if b"=" in entry)
+    return dict(entry.split(b"=", 1) for entry in _environ(pid) or () if b"=" in entry)
 
 
-def _environ(pid: int) -> list[bytes]:
-    """The entries of /proc/PID/environ; none where it is gone or another's.
+def _environ(pid: int) -> list[bytes] | None:
+    """The entries of /proc/PID/environ; none where it is gone or another's, None where they could not be seen yet.
 
     For a moment in the midst of an execve there is no environment to be seen. It is waited out: a process that were not
     recognised for that moment would be left behind. One that really has none has a command line, look after look.
@@ -89,11 +93,12 @@ def _environ(pid: int) -> list[bytes]:
         words = _stat(pid)
         if data is None or words is None or int(words[6]) & PF_KTHREAD:
             return []
-        seen_without += bool(_read(pid, "cmdline"))
+        # Field 51 of stat: where the environment ends; nowhere, as long as there is none.
+        seen_without += words[48] != b"0" and bool(_read(pid, "cmdline"))
         if seen_without > 1:
             return []
         time.sleep(EXEC_LOOK_S)
-    return []
+    return None
 
 
 def command_of(pid: int) -> str:
@@ -188,6 +193,9 @@ class Trees:
         self._first_pids = first_pids
         self._watched: dict[str, set[int]] = {}
         self._seen: dict[str, list[Process]] = {}
+        # Who has no environment to be seen, and since when; and the jobs that it may belong to.
+        self._unknown: dict[int, float] = {}
+        self._unsure: set[str] = set()
         self._orphans: list[int] | None = None
 
     def orphans(self) -> list[int]:
@@ -210,18 +218,18 @@ class Trees:
         Those that were seen in it before belong to it until they have ended: one that is ending has no environment any
         more by which to know it, and yet its files and sockets.
         """
-        candidates = all_pids() if root.adopted else self.orphans()
-        mark = root.variable + os.fsencode(root.job_id)
-        heads = [pid for pid in candidates if _carries(pid, mark)]
-        todo = [root.first.pid, *heads] if root.first else heads
         found: dict[int, Process] = {}
-        while todo:
-            pid = todo.pop(0)
-            stat = read_stat(pid) if pid not in found else None
-            if stat is None or (root.first and pid == root.first.pid and stat[1] != root.first.ticks):
-                continue
-            found[pid] = Process(pid, stat[1])
-            todo += children_of(pid)
+        looked_at: set[int] = set()
+        self._unsure.discard(root.job_id)
+        for look in range(LOOKS_MAX):
+            heads = self._heads(root, looked_at)
+            if heads is None and look:
+                break
+            found = self._below(root, heads or [])
+            if found:
+                break
+            # Who was to be asked may have ended meanwhile, and left a child to the keeper: that is in a later list.
+            self.look_afresh()
         for process in self._seen.pop(root.job_id, ()):
             stat = read_stat(process.pid) if process.pid not in found else None
             if stat and stat[1] == process.ticks:
@@ -231,9 +239,47 @@ class Trees:
             self._seen[root.job_id] = processes
         return processes
 
+    def is_unsure(self, root: Root) -> bool:
+        """Whether, when it was last looked for, something may have been in the tree that cannot be told yet."""
+        return root.job_id in self._unsure
+
+    def _heads(self, root: Root, looked_at: set[int]) -> list[int] | None:
+        """Those that carry the job's id, of all that were not looked at before; None where there are no such."""
+        mark = root.variable + os.fsencode(root.job_id)
+        candidates = all_pids() if root.adopted else self.orphans()
+        new = [pid for pid in candidates if pid not in looked_at]
+        looked_at.update(new)
+        heads = []
+        for pid in new:
+            entries = _environ(pid)
+            if entries is None:
+                if time.monotonic() - self._unknown.setdefault(pid, time.monotonic()) < UNKNOWN_S:
+                    self._unsure.add(root.job_id)
+                continue
+            self._unknown.pop(pid, None)
+            if mark in entries:
+                heads.append(pid)
+        if self._unknown:
+            self._unknown = {pid: since for pid, since in self._unknown.items() if pid in candidates}
+        return heads if new else None
+
+    def _below(self, root: Root, heads: list[int]) -> dict[int, Process]:
+        """Everything that descends from the first process, or from one of these."""
+        todo = [root.first.pid, *heads] if root.first else list(heads)
+        found: dict[int, Process] = {}
+        while todo:
+            pid = todo.pop(0)
+            stat = read_stat(pid) if pid not in found else None
+            if stat is None or (root.first and pid == root.first.pid and stat[1] != root.first.ticks):
+                continue
+            found[pid] = Process(pid, stat[1])
+            todo += children_of(pid)
+        return found
+
     def forget(self, root: Root) -> None:
         """Nothing is left of a tree, or nothing more is done with what is."""
         self._seen.pop(root.job_id, None)
+        self._unsure.discard(root.job_id)
 
     def signal(self, root: Root, number: int) -> None:
         """Signal each process of a tree, once; who is forked meanwhile is found when its parent has ended.
@@ -275,12 +321,8 @@ def carriers(variable: bytes, ending: bytes) -> list[Process]:
     """The processes of this host that have a variable in their environment whose value ends so."""
     found = []
     for pid in all_pids():
-        marked = any(entry.startswith(variable) and entry.endswith(ending) for entry in _environ(pid))
+        marked = any(entry.startswith(variable) and entry.endswith(ending) for entry in _environ(pid) or ())
         stat = read_stat(pid) if marked else None
         if stat is not None:
             found.append(Process(pid, stat[1]))
     return found
-
-
-def _carries(pid: int, mark: bytes) -> bool:
-    return mark in _environ(pid)
