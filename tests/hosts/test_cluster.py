@@ -29,6 +29,7 @@ from relaunch.errors import (
 from relaunch.event import Event
 
 Told = tuple[str, Event | RelaunchError]
+AN_ANSWER_S = 2.0
 
 
 async def host_name(connection: Connection) -> str:
@@ -187,7 +188,10 @@ def test_what_was_before_is_not_told_unless_asked_for(five: SshNetwork) -> None:
     """[R6]"""
     host = five.ssh_hosts[0]
     host.launch("submit", "-l", "p0", "-p", "true")
-    before = host.status()["journal"]["last_sequence"]
+    wait_for(lambda: host.job("p0")["state"] == "exited", what="its end")
+    before, ended_at = host.status()["journal"]["last_sequence"], time.time()
+    # What is as old as an answer takes to come may be told: more is told rather than less.
+    wait_for(lambda: time.time() - ended_at > AN_ANSWER_S, what="it is long ago")
 
     async def work() -> None:
         async with Cluster(names(five)) as cluster, aclosing(cluster.events()) as told:

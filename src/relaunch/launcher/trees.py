@@ -82,16 +82,22 @@ def environment_of(pid: int) -> dict[bytes, bytes]:
 def _environ(pid: int) -> list[bytes] | None:
     """The entries of /proc/PID/environ; none where it is gone or another's, None where they could not be seen yet.
 
-    For a moment in the midst of an execve there is no environment to be seen. It is waited out: a process that were not
-    recognised for that moment would be left behind. One that really has none has a command line, look after look.
+    For a moment in the midst of an execve there is no environment to be seen; and in the midst of an exit, before the
+    children have another parent. That is waited out: whoever were not recognised for that moment, or his children,
+    would be left behind. One that really has none has a command line, look after look.
     """
     seen_without = 0
     for _ in range(EXEC_LOOKS_MAX):
-        data = _read(pid, "environ")
-        if data:
-            return data.split(b"\0")
+        try:
+            with open(f"/proc/{pid}/environ", "rb", buffering=0) as file:
+                if data := file.read():
+                    return data.split(b"\0")
+        except PermissionError:
+            return []
+        except OSError:
+            pass  # what there is of it tells its state
         words = _stat(pid)
-        if data is None or words is None or int(words[6]) & PF_KTHREAD:
+        if words is None or int(words[6]) & PF_KTHREAD:
             return []
         # Field 51 of stat: where the environment ends; nowhere, as long as there is none.
         seen_without += words[48] != b"0" and bool(_read(pid, "cmdline"))
