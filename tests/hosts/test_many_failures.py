@@ -162,7 +162,9 @@ def test_a_host_cut_off_while_a_submit_is_under_way_is_unknown_and_none_runs_twi
     os.kill(pid := host.launcher_pid, signal.SIGSTOP)
     try:
         with client.popen("--timeout", "12", "-H", client.hosts, "submit", "-l", "p1", "--", "sleep", "120") as process:
-            wait_for(lambda: host.bridges() and "p1" in five.ssh_hosts[0].jobs())
+            # A socket is forwarded once the submit has left.
+            forwards = f"{stem_of(host.name)}.*.sock"
+            wait_for(lambda: list(five.directory.glob(forwards)) and "p1" in five.ssh_hosts[0].jobs())
             host.cut()
             os.kill(pid, signal.SIGCONT)
             out, err = process.communicate(timeout=45)
