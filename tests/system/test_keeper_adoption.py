@@ -41,6 +41,17 @@ def orphan_of(launcher: Launcher, tmp_path: Path) -> int:
     return int((tmp_path / "orphan").read_text())
 
 
+def orphan_told(launcher: Launcher, tmp_path: Path) -> int:
+    """A process that outlives the job which started it, once that is told of it and of no job before it."""
+    launcher.spawn("first", "true")
+    launcher.expect("spawned")
+    assert launcher.expect("exited", key="first")["orphans"] is False
+    launcher.spawn("parent", "sh", "-c", "setsid sleep 1000 & echo $!", stdout=str(tmp_path / "orphan"))
+    launcher.expect("spawned")
+    assert launcher.expect("exited", key="parent")["orphans"] is True
+    return int((tmp_path / "orphan").read_text())
+
+
 # Whether this kernel keeps the exit status of the reaped for their pidfds.
 KERNEL_TELLS = tuple(int(part) for part in os.uname().release.split(".")[:2]) >= (6, 15)
 
@@ -58,13 +69,7 @@ def test_an_end_says_whether_any_orphan_is_left(launcher: Launcher, tmp_path: Pa
     """[S7] Of whatever job; other jobs and the launcher are none."""
     launcher.spawn("other", "sleep", "1000")
     launcher.expect("spawned")
-    launcher.spawn("first", "true")
-    launcher.expect("spawned")
-    assert launcher.expect("exited", key="first")["orphans"] is False
-    launcher.spawn("parent", "sh", "-c", "setsid sleep 1000 & echo $!", stdout=str(tmp_path / "orphan"))
-    launcher.expect("spawned")
-    assert launcher.expect("exited", key="parent")["orphans"] is True
-    orphan = int((tmp_path / "orphan").read_text())
+    orphan = orphan_told(launcher, tmp_path)
     os.kill(orphan, signal.SIGKILL)
     until(lambda: not Path(f"/proc/{orphan}").exists(), "the orphan is reaped")
     launcher.spawn("last", "true")
@@ -78,13 +83,7 @@ def test_an_orphan_is_seen_among_very_many_children(launcher: Launcher, tmp_path
     for number in range(count):
         launcher.spawn(f"other{number}", "sleep", "1000")
     launcher.reports("spawned", count)
-    launcher.spawn("first", "true")
-    launcher.expect("spawned")
-    assert launcher.expect("exited", key="first")["orphans"] is False
-    launcher.spawn("parent", "sh", "-c", "setsid sleep 1000 & echo $!", stdout=str(tmp_path / "orphan"))
-    launcher.expect("spawned")
-    assert launcher.expect("exited", key="parent")["orphans"] is True
-    os.kill(int((tmp_path / "orphan").read_text()), signal.SIGKILL)
+    os.kill(orphan_told(launcher, tmp_path), signal.SIGKILL)
 
 
 def test_an_adopted_process_is_watched_to_its_end(

@@ -100,7 +100,7 @@ class SshProcess:
             return
         children = _children(self.pid) if with_children and not self._leads else []
         if with_children and self._leads:
-            _kill_group(self.pid)
+            _kill(-self.pid)
         else:
             try:
                 _signal.pidfd_send_signal(self._pidfd, _signal.SIGKILL)
@@ -208,14 +208,8 @@ def _children(pid: int) -> list[int]:
 
 
 def _kill(pid: int) -> None:
+    """Kill a process, or a group by the negative of its id, where it is there."""
     try:
         os.kill(pid, _signal.SIGKILL)
-    except ProcessLookupError:
-        return
-
-
-def _kill_group(pid: int) -> None:
-    try:
-        os.killpg(pid, _signal.SIGKILL)
     except ProcessLookupError:
         return
