@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from tests.system.played_launcher import attached, call, enact, entry, sequence_of, subscribed, taken
 
+from relaunch import database
 from relaunch.places import state_directory
 from relaunch.subscriber import store
 from relaunch.subscriber.subscription import Subscription
@@ -29,8 +30,12 @@ def _life(scene: Scene) -> None:
 
 
 def _removed(path: Path) -> None:
-    for suffix in store.SUFFIXES:
+    for suffix in database.SUFFIXES:
         path.with_name(path.name + suffix).unlink(missing_ok=True)
+
+
+def _log_removed(path: Path) -> None:
+    path.with_name(f"{path.name}-wal").unlink()
 
 
 def _replaced(path: Path) -> None:
@@ -39,12 +44,12 @@ def _replaced(path: Path) -> None:
 
 
 def _overwritten(path: Path) -> None:
-    for suffix in store.SUFFIXES:
+    for suffix in database.SUFFIXES:
         with path.with_name(path.name + suffix).open("r+b") as file:
             file.write(b"\xff" * 8192)
 
 
-@pytest.mark.parametrize("harm", [_removed, _replaced, _overwritten])
+@pytest.mark.parametrize("harm", [_removed, _log_removed, _replaced, _overwritten])
 def test_a_file_that_is_harmed_while_it_is_used_is_written_anew(
     harm: Callable[[Path], None], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

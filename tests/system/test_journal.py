@@ -175,7 +175,7 @@ def test_a_tool_that_holds_the_journal_delays_nothing_but_writes(host: Host) -> 
         assert peer.answer()["job"]["state"] == "running"
 
 
-@pytest.mark.parametrize("harm", ["removed", "replaced", "overwritten"])
+@pytest.mark.parametrize("harm", ["removed", "log removed", "index removed", "replaced", "overwritten"])
 def test_a_journal_is_lost_while_the_launcher_runs(host: Host, harm: str) -> None:
     """[J4] [J1] It begins anew by itself, and its followers are told; the jobs are the same."""
     path = host.state / "journal.db"
@@ -189,7 +189,8 @@ def test_a_journal_is_lost_while_the_launcher_runs(host: Host, harm: str) -> Non
                 with Path(f"{path}{suffix}").open("r+b") as file:
                     file.write(b"\xa5" * os.fstat(file.fileno()).st_size)
         else:
-            for name in host.state.glob("journal.db*"):
+            part = {"log removed": "-wal", "index removed": "-shm"}.get(harm, "*")
+            for name in host.state.glob(f"journal.db{part}"):
                 name.unlink()
         if harm == "replaced":
             path.write_text("notes")

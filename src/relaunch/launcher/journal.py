@@ -24,6 +24,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
+from relaunch import database
 from relaunch.errors import JournalFailed
 from relaunch.fields import Wire
 from relaunch.launcher import journal_file
@@ -43,8 +44,8 @@ BUSY_PAUSE_S = 0.05
 LOOK_S = 1.0
 READ_MAX = 1_000
 READ_BYTES_MAX = 1024 * 1024
-# What no file has: a journal that could not be opened anew is looked for again.
-NO_FILE = (0, 0)
+# What no journal has: one that could not be opened anew is looked for again.
+NO_IDENTITY: database.Identity = ()
 Found = TypeVar("Found")
 _dump = json.JSONEncoder(separators=(",", ":")).encode
 log = logging.getLogger("relaunch")
@@ -209,6 +210,11 @@ class Journal:
         Raises:
             JournalFailed: The file cannot be read.
         """
+        epoch, last = self.epoch, self.last_sequence
+        found = await self._reading(self._read, after, count)
+        if found or after >= last or self.epoch != epoch:
+            return found
+        await self._look_again()  # committed, and not to be seen: a file was taken away from under us
         return await self._reading(self._read, after, count)
 
     async def read_documents(self) -> tuple[str, int, dict[str, str]]:
@@ -231,20 +237,20 @@ class Journal:
         try:
             return await self._loop.run_in_executor(self._reader, read, *args)
         except sqlite3.Error as error:
-            await self._look_again(error)
+            if journal_file.is_damage(error):
+                self._damage = str(error)
+            await self._look_again()
         try:
             return await self._loop.run_in_executor(self._reader, read, *args)
         except sqlite3.Error as error:
             raise JournalFailed(f"the journal {self.path} cannot be read: {error}") from None
 
-    async def _look_again(self, error: sqlite3.Error) -> None:
+    async def _look_again(self) -> None:
         """Commit nothing, so that the journal begins anew if it cannot be read because it is no more.
 
         The writer itself may have all that it needs in memory, and see nothing.
         """
         self._look_at = 0.0
-        if journal_file.is_damage(error):
-            self._damage = str(error)
         await self.settle()
 
     async def close(self) -> None:
@@ -257,7 +263,7 @@ class Journal:
 
     def size_bytes(self) -> int:
         """What the files of the journal take on disk."""
-        return sum(size_bytes(self.path + suffix) for suffix in journal_file.SUFFIXES)
+        return sum(size_bytes(self.path + suffix) for suffix in database.SUFFIXES)
 
     def _documents_now(self) -> tuple[str, int, dict[str, str]]:
         with journal_file.reading(self.path) as connection:
@@ -394,7 +400,7 @@ class Journal:
         if now < self._look_at:
             return False
         self._look_at = now + LOOK_S
-        return journal_file.identity(self.path) != self._identity
+        return database.identity(self.path) != self._identity
 
     def _stored(self, sequence: int, event: NewEvent) -> StoredEvent:
         if event.more is not None:
@@ -430,7 +436,7 @@ class Journal:
             JournalFailed: It cannot be made; it is tried again with a later commit.
         """
         self._file.close()
-        self._identity = NO_FILE
+        self._identity = NO_IDENTITY
         opened = journal_file.open_new(self.path, why)
         self._file, self._identity, self.epoch = opened.connection, opened.identity, opened.epoch
         self.set_aside, self._damage = opened.set_aside, None

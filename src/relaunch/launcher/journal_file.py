@@ -7,16 +7,15 @@ import contextlib
 import os
 import secrets
 import sqlite3
-import time
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from relaunch import database
 from relaunch.errors import JournalFailed
 
 APPLICATION_ID = 0x726C6E63
 VERSION = 2
-SUFFIXES = ("", "-wal", "-shm")
 SCHEMA = f"""
 PRAGMA application_id = {APPLICATION_ID};
 PRAGMA user_version = {VERSION};
@@ -38,7 +37,7 @@ class Opened:
     """An open journal file and what it held; ``set_aside`` says what was put elsewhere, if anything, and why."""
 
     connection: sqlite3.Connection
-    identity: tuple[int, int] | None
+    identity: database.Identity
     epoch: str
     boot_id: str | None
     last_sequence: int
@@ -72,7 +71,7 @@ def open_new(path: str, why: str | None) -> Opened:
         JournalFailed: It cannot be made.
     """
     try:
-        aside = _set_aside(path)
+        aside = database.set_aside(path)
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
         connection = _connect(path)
         _prepare(connection)
@@ -83,17 +82,6 @@ def open_new(path: str, why: str | None) -> Opened:
         return _read(connection, path, told)
     except (OSError, sqlite3.Error) as error:
         raise JournalFailed(f"no journal can be made at {path}: {error}") from None
-
-
-def _set_aside(path: str) -> str | None:
-    moved = None
-    stamp = time.strftime("%Y%m%dT%H%M%S", time.gmtime()) + "-" + secrets.token_hex(2)
-    for suffix in SUFFIXES:
-        with contextlib.suppress(FileNotFoundError):
-            target = f"{path}.set-aside-{stamp}{suffix}"
-            os.rename(path + suffix, target)
-            moved = moved or target
-    return moved
 
 
 def _connect(path: str) -> sqlite3.Connection:
@@ -149,7 +137,7 @@ def _read(connection: sqlite3.Connection, path: str, set_aside: str | None) -> O
     connection.execute("PRAGMA busy_timeout = 0")
     return Opened(
         connection=connection,
-        identity=identity(path),
+        identity=database.identity(path),
         epoch=meta["epoch"],
         boot_id=boot_id,
         last_sequence=max(last, compacted_to),
@@ -209,15 +197,6 @@ def _text(raw: bytes) -> str:
 
 def _uri(path: str) -> str:
     return path.replace("%", "%25").replace("?", "%3f").replace("#", "%23")
-
-
-def identity(path: str) -> tuple[int, int] | None:
-    """Device and inode; an open database whose path has another, or none, would take writes and lose them."""
-    try:
-        found = os.stat(path)
-    except OSError:
-        return None
-    return found.st_dev, found.st_ino
 
 
 def is_damage(error: sqlite3.Error) -> bool:

@@ -13,13 +13,13 @@ import fcntl
 import logging
 import os
 import re
-import secrets
 import sqlite3
 import stat
 import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import Self
 
+from relaunch import database
 from relaunch.core.delivery import Cursor
 from relaunch.errors import BadPlace, Refused
 from relaunch.places import make_private, state_directory
@@ -30,7 +30,6 @@ APPLICATION_ID = 0x726C6E73
 VERSION = 1
 CHECKPOINT_COMMITS = 1_000
 LOOK_S = 1.0
-SUFFIXES = ("", "-wal", "-shm")
 SCHEMA = f"""
 PRAGMA application_id = {APPLICATION_ID};
 PRAGMA user_version = {VERSION};
@@ -60,7 +59,6 @@ class FileStore:
         self._path = path
         self._connection = connection
         self._lock = lock
-        self._identity = _identity(path)
         self._look_at = time.monotonic() + LOOK_S
         # Whose event the application has in hand.
         self._held: str | None = None
@@ -75,6 +73,7 @@ class FileStore:
             self.accounts[account.key] = account
         # Fails where it cannot be written, before anything is begun.
         connection.execute("UPDATE credentials SET key = key")
+        self._identity: database.Identity | None = database.identity(path)
 
     @classmethod
     def open(cls, name: str) -> Self:
@@ -102,7 +101,7 @@ class FileStore:
                 except (sqlite3.DatabaseError, ValueError, TypeError) as error:
                     if isinstance(error, sqlite3.OperationalError) and not _is_damage(error):
                         raise
-                    aside = _set_aside(path)
+                    aside = database.set_aside(path)
                     log.warning("subscription %s begins anew, for its file was set aside as %s: %s", name, aside, error)
             return cls._found(name, path, _new(path, make_credentials()), lock)
         except (sqlite3.Error, OSError) as error:
@@ -176,7 +175,7 @@ class FileStore:
         """Once a second at the most: an open file whose path has another, or none, would take writes and lose them."""
         now = time.monotonic()
         if now >= self._look_at:
-            if self._identity is None or _identity(self._path) != self._identity:
+            if self._identity is None or database.identity(self._path) != self._identity:
                 self._begin_anew("it was taken away")
             self._look_at = now + LOOK_S
 
@@ -193,10 +192,10 @@ class FileStore:
         """Have all that is known here in a new file."""
         self._connection.close()
         self._identity = None
-        aside = _set_aside(self._path) if os.path.lexists(self._path) else None
+        aside = database.set_aside(self._path) if os.path.lexists(self._path) else None
         rows = [(*_row(account), account.key == self._held) for account in self.accounts.values()]
         self._connection = _new(self._path, self.credentials, rows)
-        self._identity = _identity(self._path)
+        self._identity = database.identity(self._path)
         became = f"; what stood there is {aside}" if aside else ""
         log.warning("subscription %s: its file has been written anew, for %s%s", self._name, why, became)
 
@@ -221,14 +220,6 @@ class FileStore:
 def _row(account: Account) -> tuple[object, ...]:
     at = account.cursor
     return account.key, account.id, account.secret, account.source, at and at.epoch, at and at.sequence
-
-
-def _identity(path: str) -> tuple[int, int] | None:
-    try:
-        found = os.lstat(path)
-    except OSError:
-        return None
-    return found.st_dev, found.st_ino
 
 
 def _account(*row: object) -> Account:
@@ -307,18 +298,10 @@ def _new(path: str, credentials: Credentials, rows: Iterable[tuple[object, ...]]
         return connection
     except BaseException:
         connection.close()
-        for suffix in SUFFIXES:  # it was made here, and nothing is in it yet
+        for suffix in database.SUFFIXES:  # it was made here, and nothing is in it yet
             with contextlib.suppress(OSError):
                 os.unlink(path + suffix)
         raise
-
-
-def _set_aside(path: str) -> str:
-    stamp = time.strftime("%Y%m%dT%H%M%S", time.gmtime()) + "-" + secrets.token_hex(2)
-    for suffix in SUFFIXES:
-        with contextlib.suppress(FileNotFoundError):
-            os.rename(path + suffix, f"{path}.set-aside-{stamp}{suffix}")
-    return f"{path}.set-aside-{stamp}"
 
 
 def _is_damage(error: sqlite3.Error) -> bool:
