@@ -167,6 +167,46 @@ def test_the_path_searched_is_the_jobs(launcher: Launcher, tmp_path: Path) -> No
     assert output_of(launcher, tmp_path / "out", "tool", env={"PATH": f"/nowhere:{tool.parent}"}) == "found\n"
 
 
+def test_what_cannot_be_executed_is_passed_over_in_the_path(launcher: Launcher, tmp_path: Path) -> None:
+    """[S20] [S23] As execvp(3) has it: the first that can be; where none can, why the first one cannot."""
+    for name, mode in (("first", 0o644), ("second", 0o755)):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "tool").write_text(f"#!/bin/sh\necho {name}\n")
+        (tmp_path / name / "tool").chmod(mode)
+    path = f"{tmp_path}/first/tool:{tmp_path}/first"
+    assert output_of(launcher, tmp_path / "out", "tool", env={"PATH": f"{path}:{tmp_path}/second"}) == "second\n"
+    launcher.spawn("job", "tool", env={"PATH": path})
+    launcher.expect("failed", what="program", errno=errno.EACCES, subject="tool")
+    launcher.spawn("job", "tool", env={"PATH": f"{tmp_path}/first/tool"})
+    launcher.expect("failed", what="program", errno=errno.ENOTDIR, subject="tool")
+
+
+@pytest.mark.parametrize("more", [{}, {"nice": 1}], ids=["plain", "prepared"])
+def test_where_a_job_begins_is_not_where_the_keeper_goes_on(tmp_path: Path, more: dict[str, object]) -> None:
+    """[S20] Directory and mask are the job's alone, whether its start succeeds or not."""
+    (tmp_path / "own").mkdir()
+    (tmp_path / "job").mkdir()
+    job = {"cwd": str(tmp_path / "job"), "umask": 0o027, **more}
+    with keeper(tmp_path, cwd=tmp_path / "own", umask=0o077) as running:
+        launcher = running.launcher().up()
+        assert output_of(launcher, tmp_path / "out", "sh", "-c", "pwd; umask", **job).split() == [job["cwd"], "0027"]
+        launcher.spawn("job", "no-such-tool", **job)
+        launcher.expect("failed", what="program")
+        assert Path(f"/proc/{running.pid}/cwd").readlink() == tmp_path / "own"
+        assert status(running.pid, "Umask") == "0077"
+        (tmp_path / "own").rmdir()
+        assert output_of(launcher, tmp_path / "out2", "pwd", **job).split() == [job["cwd"]]
+
+
+@pytest.mark.parametrize("more", [{}, {"nice": 1}, {"globbing": True}], ids=["plain", "prepared", "executing itself"])
+def test_what_the_keeper_was_started_with_is_no_jobs(tmp_path: Path, more: dict[str, object]) -> None:
+    """[S20] A descriptor that happened to be open stays the keeper's."""
+    with (tmp_path / "open").open("w") as file, keeper(tmp_path, pass_fds=[file.fileno()]) as running:
+        assert str(tmp_path / "open") in running.descriptors()
+        shown = output_of(running.launcher().up(), tmp_path / "out", "ls", "/proc/self/fd", **more)
+        assert shown.split() == ["0", "1", "2", "3"]
+
+
 def test_umask_nice_and_limits_are_set(launcher: Launcher, tmp_path: Path) -> None:
     """[S20] umask, priority and resource limits are the order's."""
     script = "umask; nice; ulimit -Sn; ulimit -Hn; ulimit -c"

@@ -29,7 +29,7 @@ _BATCH = 8
 
 
 class Keeper:
-    """A keeper that owns this process: its signals, its children and the descriptors given."""
+    """A keeper that owns this process: its signals, its children and its descriptors, given or inherited."""
 
     def __init__(self, argv: list[str], passed: list[int], ready: int | None, devnull: int) -> None:
         """Prepare the process; nothing is started.
@@ -60,8 +60,7 @@ class Keeper:
         self._status: int | None = None
         self._signals: list[int] = []
         self._asked: list[int] = []
-        for fd in self._passed:
-            os.set_inheritable(fd, False)
+        _keep_descriptors()
         self._wakeup = self._catch_signals()
 
     def run(self) -> int:
@@ -256,6 +255,16 @@ def log(line: str) -> None:
             os.write(2, f"relaunch keeper: {line}\n".encode("utf-8", "backslashreplace"))
     except OSError:
         pass
+
+
+def _keep_descriptors() -> None:
+    """Have no child inherit anything beyond the standard streams, whatever this process was started with."""
+    for fd in map(int, os.listdir("/proc/self/fd")):
+        if fd > 2:
+            try:
+                os.set_inheritable(fd, False)
+            except OSError:  # it was that of the listing
+                pass
 
 
 def _boot_id() -> str:

@@ -24,7 +24,7 @@ FIRST_PASSED_FD = 3
 # How long the files of a user, who can have any of them hang, may hold up the keeper.
 REACH_S = 5.0
 _AGAIN_S = 0.5
-_SHORTAGE = {errno.EMFILE, errno.ENFILE, errno.EAGAIN, errno.ENOMEM}
+SHORTAGE = {errno.EMFILE, errno.ENFILE, errno.EAGAIN, errno.ENOMEM}
 # What Python has no name for: linux/ioprio.h, asm/unistd.h, glob.h.
 _IOPRIO_WHO_PROCESS = 1
 _IOPRIO_BEST_EFFORT_LOWEST = 2 << 13 | 7
@@ -38,7 +38,7 @@ class SpawnFailed(Exception):
 
     def __init__(self, what: str, number: int, subject: str) -> None:
         super().__init__(what, number, subject)
-        self.what = "fork" if number in _SHORTAGE else what
+        self.what = "fork" if number in SHORTAGE else what
         self.errno = number
         self.subject = subject
 
@@ -99,8 +99,6 @@ class Preparation:
             self._enter(order["user"])
         if order.get("globbing"):
             self._steps.append(("fork", "glob", self._expand))
-        if executes:
-            self._steps.append(("fork", "/proc/self/fd", self._keep_the_rest))
         # Only now, as what comes before needs descriptors.
         self._steps += _bounds(order) if order.get("user") is None else self._leave(order["user"])
         if executes:
@@ -210,16 +208,6 @@ class Preparation:
         if self._program == self._argv[0]:
             self._program = expanded[0]
         self._argv = expanded
-
-    def _keep_the_rest(self) -> None:
-        """Have the program inherit no other descriptor."""
-        above = FIRST_PASSED_FD + len(self._handed)
-        for fd in [int(name) for name in os.listdir("/proc/self/fd")]:
-            if fd >= above:
-                try:
-                    os.set_inheritable(fd, False)
-                except OSError:  # it was that of the listing
-                    pass
 
     def _execute(self) -> None:
         """Execute the program here, with what only the child knows: its id, and what the patterns match."""

@@ -57,7 +57,7 @@ class Outputs:
 
     def path(self, label: str) -> str:
         """The file of a label, in one flat directory: a slash becomes a comma, which no label holds."""
-        return os.path.join(self._directory, label.replace("/", ",") + ".log")
+        return f"{self._directory}/{label.replace('/', ',')}.log"
 
     def path_of(self, spec: JobSpec) -> str:
         """Where a job's standard output goes."""

@@ -193,6 +193,7 @@ class Connection(asyncio.Protocol):
         self._calls: deque[_Call] = deque()
         self._unsent_bytes = 0
         self._scheduled = False
+        self._flush_scheduled = False
         self._writable = asyncio.Event()
         self._writable.set()
         self._ending = False
@@ -352,12 +353,21 @@ class Connection(asyncio.Protocol):
             await replies.aclose()
         call.reply({"parameters": only or empty})
 
-    def flush(self, bytes_more: int) -> None:
-        """Send what the first calls in line have to say; one of all calls has said so much more."""
+    def flush(self, bytes_more: int, *, last: bool) -> None:
+        """Send what the first calls in line have to say; one of all calls has said so much more, its ``last`` or not.
+
+        The last words of several calls leave together, once this turn of the loop is over: to send costs more than most
+        answers. A stream's are not kept for that: it knows by ``_writable`` when it has said enough.
+        """
         self._unsent_bytes += bytes_more
-        self._flush()
+        if not last or len(self._calls) == 1:
+            self._flush()
+        elif not self._flush_scheduled:
+            self._flush_scheduled = True
+            asyncio.get_running_loop().call_soon(self._flush)
 
     def _flush(self) -> None:
+        self._flush_scheduled = False
         out: list[bytes] = []
         while self._calls:
             call = self._calls[0]
@@ -398,12 +408,12 @@ class _Call:
         if data:
             self.out.append(data)
         self.answered = not message.get("continues")
-        self.connection.flush(len(data))
+        self.connection.flush(len(data), last=self.answered)
 
     def abandon(self) -> None:
         """No reply will come: the client has gone."""
         self.answered = True
-        self.connection.flush(0)
+        self.connection.flush(0, last=True)
 
 
 def _encoded(message: Message) -> bytes:
