@@ -19,7 +19,7 @@ from relaunch.client.masters import Master
 SOURCE = Path(__file__).resolve().parents[2] / "src"
 # The environment of the tests may be open to one user only.
 LAUNCH_OF_ANYBODY = f"""export PYTHONPATH={SOURCE} PYTHONDONTWRITEBYTECODE=1
-exec /usr/bin/python3 -c 'from relaunch.cli.main import main; main()' "$@\""""
+exec /usr/bin/python3 -c 'from relaunch.cli.entry import main; main()' "$@\""""
 OTHER_VERSION = """printf '{"relaunch":"9.0.0","host":"x","client":null,"socket":"/x"}\\0'; sleep 1"""
 
 

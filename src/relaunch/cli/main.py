@@ -1,4 +1,4 @@
-"""The command's entry: parses, has the command's own module carry it out, and turns any end into an exit status.
+"""A command from what was typed: parses, has the command's own module carry it out, makes any end an exit status.
 
 Knows exit statuses and how a process ends. Refuses to know what any command does.
 """
@@ -18,38 +18,10 @@ from relaunch.errors import BadLabel, BadPattern, NoSuchLabel, RelaunchError
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from typing import NoReturn
 
     from relaunch.cli.grammar import Arguments
 
 FAILED = 1
-
-
-def main() -> NoReturn:
-    """Run the command in ``sys.argv`` and end the process with its status."""
-    _open_standard_streams()
-    # As any Unix program: Ctrl-C ends it at once and silently, and so does a reader that goes away (`list | head`). One
-    # that was started with SIGINT ignored, as by `&` in a script, leaves it so.
-    if _signal.getsignal(_signal.SIGINT) is _signal.default_int_handler:
-        _signal.signal(_signal.SIGINT, _signal.SIG_DFL)
-    _signal.signal(_signal.SIGPIPE, _signal.SIG_DFL)
-    # Ignored, it would have the kernel take the exit statuses of what a command starts.
-    _signal.signal(_signal.SIGCHLD, _signal.SIG_DFL)
-    status = run(sys.argv[1:])
-    # Taking the interpreter apart costs about a tenth of a whole `launch list`; all output has been written by now.
-    os._exit(status)
-
-
-def _open_standard_streams() -> None:
-    """Put something where a standard stream is closed, or the next file that is opened would be taken for it.
-
-    It can be used as little as what was closed.
-    """
-    for stream in (0, 1, 2):
-        try:
-            os.fstat(stream)
-        except OSError:
-            os.open(os.devnull, os.O_RDONLY if stream else os.O_WRONLY)
 
 
 def run(typed: Sequence[str]) -> int:

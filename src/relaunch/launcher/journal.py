@@ -35,8 +35,8 @@ COMPACTION_EVENTS = 1_000
 BATCH_MAX = 512
 CHECKPOINT_COMMITS = 500
 RETRY_S = 0.5
-# Measured: a commit of one event takes 0.1 ms, of 32 a millisecond; handing it to a thread and hearing of it 0.15 ms, and
-# more where both processors have something else to do.
+# Measured: a commit of one event takes 0.1 ms, of 32 a millisecond; handing it to a thread and hearing of it 0.15 ms,
+# and more where every processor has something else to do.
 SMALL_WRITES_MAX = 32
 SLOW_S = 0.02
 CALM_S = 30.0
