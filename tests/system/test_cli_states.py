@@ -48,7 +48,7 @@ def test_a_job_that_is_stopped_when_nothing_of_it_runs_shows_it(host: Host) -> N
 
 
 def test_status_says_when_a_job_starts_next_where_that_is_known(host: Host) -> None:
-    """[W13] [S29] [S35] By its interval, its calendar, its delay; not where it waits for something else."""
+    """[W13] [S29] [S35] By its interval, its calendar, its delay; not where it waits for something else. `list` too."""
     now, noon = time.time(), [{"hour": 12, "minute": 0}]
     with Peer(host.socket) as peer:
         peer.submit("interval", "true", start_interval_s=3600.0)
@@ -64,6 +64,10 @@ def test_status_says_when_a_job_starts_next_where_that_is_known(host: Host) -> N
     assert 0 < at["calendar"] - now < 26 * 3600
     assert now + 60 <= at["both"] <= time.time() + 60
     assert now + 590 < at["flaps"] <= time.time() + 600
+    rows = {line.split()[0]: line for line in host.launch("list").stdout.splitlines()[1:]}
+    assert "  waiting  -    in 59m" in rows["interval"] or "  waiting  -    in 1h0m" in rows["interval"]
+    assert "  backoff  -    in 9m" in rows["flaps"] or "  backoff  -    in 10m0s" in rows["flaps"]
+    assert "  waiting  -    -" in rows["path"]
     assert (at["path"], at["web"]) == (None, None)
     shown = host.launch("status", "interval").stdout
     assert f"{time.strftime('%Y-%m-%d %H:%M:%S', time.localtime(at['interval']))}, in 59m" in shown

@@ -6,6 +6,7 @@ Knows the interface's Job as it comes over the wire. Refuses to fetch or print a
 from __future__ import annotations
 
 import os
+import time
 
 from relaunch.errors import one_line
 
@@ -136,12 +137,18 @@ def _row(job: Wire) -> tuple[str, ...]:
         job["label"],
         job["state"],
         str(job.get("pid") or "-"),
-        length(job.get("uptime_s")),
+        _running_since(job),
         str(job["restarts"]),
         _last(job),
         command_line(job["argv"]),
     )
     return tuple(map(plain, cells))
+
+
+def _running_since(job: Wire) -> str:
+    """How long it has been up; of one that is not, how long until it is, where that is known."""
+    at = job.get("next_start_at")
+    return length(job.get("uptime_s")) if at is None else f"in {length(at - time.time())}"
 
 
 def subscriptions_table(subscriptions: Sequence[Wire], *, hosts: Sequence[str] | None = None) -> str:
