@@ -29,13 +29,37 @@ class Interrupted(BaseException):
         self.number = number
 
 
-class Interruptible:
-    """While it is entered, the first signal that would end the process raises ``Interrupted``; the next one ends it."""
+class Held:
+    """While it is entered, a signal waits; left without an error, it raises ``Interrupted`` where one has.
+
+    Attributes:
+        entered: Whether it is.
+        came: The signal that has, 0 while none has.
+    """
 
     def __init__(self) -> None:
+        self.entered = False
+        self.came = 0
+
+    def __enter__(self) -> None:
+        self.entered = True
+
+    def __exit__(self, kind: object, *_: object) -> None:
+        self.entered = False
+        if kind is None and self.came:
+            raise Interrupted(self.came)
+
+
+class Interruptible:
+    """While it is entered, the first signal that would end the process raises ``Interrupted``; the next one ends it.
+
+    Attributes:
+        held: To be entered for what is not to be left half done.
+    """
+
+    def __init__(self) -> None:
+        self.held = Held()
         self._before: dict[int, object] = {}
-        self._held = False
-        self._came = 0
 
     def __enter__(self) -> Self:
         for number in ENDING:
@@ -48,25 +72,11 @@ class Interruptible:
         for number in self._before:
             _signal.signal(number, _signal.SIG_DFL)
 
-    def hold(self) -> None:
-        """Have a signal wait: something is being done that is not to be left half done."""
-        self._held = True
-
-    def release(self) -> None:
-        """Let a signal that has waited be heard.
-
-        Raises:
-            Interrupted: One has.
-        """
-        self._held = False
-        if self._came:
-            raise Interrupted(self._came)
-
     def _take(self, number: int, _frame: FrameType | None) -> None:
         for each in self._before:
             _signal.signal(each, _signal.SIG_DFL)
-        self._came = number
-        if not self._held:
+        self.held.came = number
+        if not self.held.entered:
             raise Interrupted(number)
 
 

@@ -78,12 +78,11 @@ def request(
     with Interruptible() as interruptible:
 
         def took(host: str, answer: Any) -> None:
-            interruptible.hold()
-            if then is None or host in next_calls or failed(answer):
-                results.took(host, answer)
-            else:
-                next_calls[host] = then(answer)
-            interruptible.release()
+            with interruptible.held:
+                if then is None or host in next_calls or failed(answer):
+                    results.took(host, answer)
+                else:
+                    next_calls[host] = then(answer)
 
         asking = Asking(over, calls, took, interruptible, answer_s=answer_within_s(over, calls))
 
@@ -163,9 +162,8 @@ class Asking:
         begun: dict[str, Begun] = {}
         try:
             # Else a signal could come between the start of a process and the word of who is to end it.
-            self._interruptible.hold()
-            begun |= self._begun()
-            self._interruptible.release()
+            with self._interruptible.held:
+                begun |= self._begun()
             from relaunch.cli.interruption import run_until_interrupted
 
             run_until_interrupted(self._go_on_over_ssh(begun), end)
