@@ -3,10 +3,10 @@
 Refuses to know what is due: whoever set a deadline looks whether it still holds.
 """
 
-import heapq
 import time
 from collections.abc import Callable
 
+from relaunch.core.deadlines import Deadlines
 from relaunch.launcher.kernel import Timer
 
 
@@ -24,18 +24,21 @@ class Alarm:
 
     def __init__(self, due: Callable[[float, str], None]) -> None:
         self._due = due
-        self._deadlines: list[tuple[float, str]] = []
+        self._deadlines = Deadlines()
         self._timer = Timer(time.CLOCK_BOOTTIME, self._ring)
 
-    def set(self, at: float, name: str) -> None:
-        """Call at this time; earlier calls for the same name stand."""
-        heapq.heappush(self._deadlines, (at, name))
-        if self._deadlines[0] == (at, name):
+    def set(self, name: str, at: float | None) -> None:
+        """Call at this time, and at no time that was set for this name before; None for no time at all."""
+        if at is None:
+            self._deadlines.drop(name)
+            return
+        first = self._deadlines.first
+        self._deadlines.set(name, at)
+        if first is None or at < first:
             self._timer.set(at)
 
     def _ring(self) -> None:
-        now = boottime()
-        while self._deadlines and self._deadlines[0][0] <= now:
-            self._due(*heapq.heappop(self._deadlines))
-        if self._deadlines:
-            self._timer.set(self._deadlines[0][0])
+        for at, name in self._deadlines.take_due(boottime()):
+            self._due(at, name)
+        if self._deadlines.first is not None:
+            self._timer.set(self._deadlines.first)

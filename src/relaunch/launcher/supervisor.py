@@ -145,8 +145,7 @@ class Supervisor:
     def forget(self, job: Job) -> None:
         """Know no more of a job that has finished."""
         documents = self._parted(job)
-        self.jobs.drop(job)
-        self.demand.dropped(job)
+        self._drop(job)
         unloaded = self._event(job, job, Record("unloaded", {}))
         self._journal.write(Write([unloaded], documents, lambda _: None))
         self.waiting.fail(job.id, Refused(f"{job.spec.label} was unloaded"))
@@ -258,8 +257,7 @@ class Supervisor:
             self._outputs.unbound(job.spec)
             for old in self.jobs.superfluous():
                 parted = self._parted(old)
-                self.jobs.drop(old)
-                self.demand.dropped(old)
+                self._drop(old)
                 self._journal.write(Write([], parted, lambda _: None))
 
     def _parted(self, job: Job) -> dict[str, str | None]:
@@ -304,12 +302,16 @@ class Supervisor:
             send_signal(root.first, number)
 
     def _refuse(self, job: Job, replaces: Job | None, error: JournalFailed) -> None:
-        self.jobs.drop(job)
-        self.demand.dropped(job)
+        self._drop(job)
         if replaces is not None:
             self.restore(replaces)
             self.past.forget(replaces.request)
         self.waiting.fail(job.id, error)
+
+    def _drop(self, job: Job) -> None:
+        self.jobs.drop(job)
+        self.demand.dropped(job)
+        self._alarm.set(job.id, None)
 
     def _look(self, job_id: str) -> None:
         """Watch what is left of a tree whose first process has gone; say so when it is nothing.
@@ -348,9 +350,7 @@ class Supervisor:
             self._outputs.bound(job.spec)
         self.demand.changed(job)
         self.readiness.changed(job)
-        at = core.deadline(job)
-        if at is not None:
-            self._alarm.set(at, job.id)
+        self._alarm.set(job.id, core.deadline(job))
 
     def _due(self, at: float, job_id: str) -> None:
         job = self.jobs.by_id(job_id)

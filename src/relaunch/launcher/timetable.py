@@ -3,10 +3,10 @@
 One timer for all of them, on wall time; it notices too when the clock is set. Refuses to know what follows.
 """
 
-import heapq
 import time
 from collections.abc import Callable, Iterable
 
+from relaunch.core.deadlines import Deadlines
 from relaunch.launcher.kernel import Timer
 from relaunch.launcher.zone import next_start
 from relaunch.policy import CalendarEntry
@@ -22,8 +22,7 @@ class Timetable:
     def __init__(self, due: Callable[[str], None]) -> None:
         self._due = due
         self._calendars: dict[str, tuple[tuple[CalendarEntry, ...], float]] = {}
-        self._times: list[tuple[float, str]] = []
-        self._next: dict[str, float] = {}
+        self._times = Deadlines()
         self._timer: Timer | None = None
 
     def put(self, name: str, entries: tuple[CalendarEntry, ...], after: float) -> None:
@@ -34,12 +33,12 @@ class Timetable:
 
     def next(self, name: str) -> float | None:
         """The wall time at which a name is called next, as far as the clock is not set before; None where never."""
-        return self._next.get(name)
+        return self._times.get(name)
 
     def drop(self, name: str) -> None:
         """Call no more for a name; harmless where there is none."""
         self._calendars.pop(name, None)
-        self._next.pop(name, None)
+        self._times.drop(name)
 
     def close(self) -> None:
         """Call no more at all."""
@@ -52,33 +51,24 @@ class Timetable:
             entries, after = self._calendars[name]
             at = next_start(entries, after, now)
             if at is None:
-                self._next.pop(name, None)
+                self._times.drop(name)
             else:
-                self._next[name] = at
-                heapq.heappush(self._times, (at, name))
+                self._times.set(name, at)
         self._arm()
 
     def _arm(self) -> None:
-        while self._times and self._next.get(self._times[0][1]) != self._times[0][0]:
-            heapq.heappop(self._times)
-        if self._times:
+        first = self._times.first
+        if first is not None:
             self._timer = self._timer or Timer(time.CLOCK_REALTIME, self._ring)
-            self._timer.set(self._times[0][0])
+            self._timer.set(first)
 
     def _ring(self) -> None:
         """A time has come, or the clock has been set: then what is next may be another time for everyone."""
-        now = time.time()
-        if not self._times or self._times[0][0] > now:
-            self._times.clear()
+        due = self._times.take_due(time.time())
+        if not due:
             self._reckon(self._calendars)
             return
-        due = []
-        while self._times and self._times[0][0] <= now:
-            at, name = heapq.heappop(self._times)
-            if self._next.get(name) == at:
-                del self._next[name]
-                due.append(name)
         # Whoever has heard of it says from when on the next one counts.
-        for name in due:
+        for _, name in due:
             self._due(name)
         self._arm()
