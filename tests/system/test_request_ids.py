@@ -70,6 +70,25 @@ def test_so_it_is_while_the_first_is_still_starting(host: Host) -> None:
     assert submitted(host) == ["a"]
 
 
+def test_so_it_is_while_the_job_that_is_replaced_is_still_stopping(host: Host) -> None:
+    """[S26] [A9] Asked again before the old one has ended, which takes its grace of a second."""
+    stubborn = ["sh", "-c", "trap '' TERM; echo up; while :; do sleep 0.1; done"]
+
+    async def one() -> relaunch.JobStatus:
+        async with relaunch.connect(str(host.socket)) as here:
+            return await here.submit("a", SLEEP, request="r1", replace=True)
+
+    async def ask() -> list[relaunch.JobStatus]:
+        async with relaunch.connect(str(host.socket)) as here:
+            await here.submit("a", stubborn, stop_timeout_s=1.0)
+        await asyncio.to_thread(host.wait_for, lambda: host.launch("logs", "a").stdout == "up\n", what="it is up")
+        return await asyncio.gather(*(one() for _ in range(3)))
+
+    answers = asyncio.run(ask())
+    assert {(job.id, job.pid, job.state) for job in answers} == {(answers[0].id, host.job("a")["pid"], "running")}
+    assert submitted(host) == ["a", "a"]
+
+
 @pytest.mark.parametrize("ended", [False, True])
 def test_so_it_is_after_the_launcher_was_killed(host: Host, *, ended: bool) -> None:
     """[S26]"""

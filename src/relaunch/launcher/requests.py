@@ -49,8 +49,10 @@ class Requests:
         self._supervisor = supervisor
         self._journal = journal
         self._closing = False
-        # Labels of jobs whose sockets are being bound: under which request, and what ends when that is over.
-        self._binding: dict[str, tuple[str | None, asyncio.Future[None]]] = {}
+        # Labels of jobs whose sockets are being bound.
+        self._binding: set[str] = set()
+        # By the ids of requests that are not answered yet: what ends when they are.
+        self._under_way: dict[str, asyncio.Future[None]] = {}
 
     async def submit(self, spec: JobSpec, request: str | None = None, *, replace: bool = False) -> Job:
         """Start a job.
@@ -70,9 +72,16 @@ class Requests:
         """
         if request is None:
             return await self._submit(spec, None, replace=replace)
-        for under_way, over in list(self._binding.values()):
-            if under_way == request:
-                await asyncio.shield(over)
+        while (under_way := self._under_way.get(request)) is not None:
+            await asyncio.shield(under_way)
+        over = self._under_way[request] = asyncio.get_running_loop().create_future()
+        try:
+            return await self._submit_once(spec, request, replace=replace)
+        finally:
+            del self._under_way[request]
+            over.set_result(None)
+
+    async def _submit_once(self, spec: JobSpec, request: str, *, replace: bool) -> Job:
         asked = self._supervisor.jobs.by_request(request)
         past = None if asked else self._supervisor.past.get(request)
         if (asked and asked.spec != spec) or (past and past.spec != digest(spec)):
@@ -112,7 +121,7 @@ class Requests:
         old = self._vacant(spec.label)
         job_id = secrets.token_hex(8)  # not to be guessed: who carries it is taken for the job
         if spec.sockets:
-            old = await self._bind(job_id, spec, request)
+            old = await self._bind(job_id, spec)
         hold, held = self._supervisor.demand.look(spec)
         job, effects = core.submit(job_id, spec, now=boottime(), at=time.time(), request=request, hold=hold, held=held)
         started = self._supervisor.waiting.until(job.id, lambda now, _: _has_begun(now))
@@ -131,20 +140,18 @@ class Requests:
             raise LabelInUse(f"label {label} is in use by a job that has not finished; choose another, or stop it")
         return old
 
-    async def _bind(self, job_id: str, spec: JobSpec, request: str | None) -> Job | None:
+    async def _bind(self, job_id: str, spec: JobSpec) -> Job | None:
         """Bind the sockets of a job that is about to be taken; meanwhile nobody else gets its label.
 
         Returns:
             The job that had the label.
         """
         callers = self._supervisor.demand.callers
-        over = asyncio.get_running_loop().create_future()
-        self._binding[spec.label] = request, over
+        self._binding.add(spec.label)
         try:
             await callers.bind(job_id, spec)
         finally:
-            del self._binding[spec.label]
-            over.set_result(None)
+            self._binding.discard(spec.label)
         try:
             return self._vacant(spec.label)
         except Refused:
