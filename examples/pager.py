@@ -29,7 +29,8 @@ def page_for(event: relaunch.Event) -> str | None:
     if event.kind.startswith("job."):
         if event.data["expected"]:
             return None
-        how = event.data["signal"] or event.data["message"] or f"code {event.data['code']}"
+        code = event.data["code"]
+        how = event.data["signal"] or event.data["message"] or ("how is not known" if code is None else f"code {code}")
         return f"{event.label} failed: {how}{again}\n"
     return f"{event.source}: {event.kind}{again}\n"
 
@@ -67,5 +68,5 @@ if __name__ == "__main__":
     try:
         with contextlib.suppress(KeyboardInterrupt):
             asyncio.run(main(options.command, options.host, options.port, options.suspect_after))
-    except relaunch.RelaunchError as error:
+    except (relaunch.RelaunchError, OSError) as error:
         sys.exit(f"pager: {error}")

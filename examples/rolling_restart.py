@@ -12,6 +12,8 @@ import sys
 
 import relaunch
 
+UP = ("running", "ready")
+
 
 async def restart(launcher: relaunch.Connection, label: str, settle_s: float) -> str | None:
     """Restart one job and see whether it stays up.
@@ -25,18 +27,23 @@ async def restart(launcher: relaunch.Connection, label: str, settle_s: float) ->
     run = outcome.job.run
     await asyncio.sleep(settle_s)
     (job,) = await launcher.list(label)
-    if (job.state, job.run) == ("running", run):
+    if job.state in UP and job.run == run:
         print(f"{label}: up again, pid {job.pid}", flush=True)
         return None
-    end = job.exit
-    how = "" if end is None else f": {end.signal or f'code {end.code}'}"
-    return f"{label} did not stay up for {settle_s:g} seconds{how}"
+    return f"{label} did not stay up for {settle_s:g} seconds{how(job.exit)}"
+
+
+def how(end: relaunch.Exit | None) -> str:
+    """How it ended, as far as that is known."""
+    if end is None:
+        return ""
+    return f": {end.signal or end.message or (end.reason if end.code is None else f'code {end.code}')}"
 
 
 async def main(patterns: list[str], settle_s: float) -> int:
     """Restart all; gives the exit status."""
     async with relaunch.connect() as launcher:
-        labels = [job.label for job in await launcher.list(*patterns) if job.state == "running"]
+        labels = [job.label for job in await launcher.list(*patterns) if job.state in UP]
         for number, label in enumerate(labels, 1):
             problem = await restart(launcher, label, settle_s)
             if problem:

@@ -140,6 +140,17 @@ def test_launchers_are_started_where_none_runs(connect_ssh: ConnectSsh) -> None:
     )
 
 
+def test_why_a_launcher_cannot_be_started_is_told(connect_ssh: ConnectSsh) -> None:
+    """[R14] In the words of the host where it was tried."""
+    network = connect_ssh(Sshd())
+    state = Path(network.ssh_hosts[0].env["XDG_STATE_HOME"])
+    state.mkdir(exist_ok=True)
+    (state / "relaunch").write_text("in the way")
+    said = Client(network, "host1").over("serve", status=1)
+    assert said.startswith(f"launch: host1: directory {state}/relaunch"), said
+    assert "no launcher" not in said
+
+
 def test_a_launcher_elsewhere_is_for_itself_whatever_its_shell_says(connect_ssh: ConnectSsh) -> None:
     """[R14]"""
     # As in a home that is shared: each host would have the others serve, and so on.

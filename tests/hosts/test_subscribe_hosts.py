@@ -2,6 +2,8 @@
 
 import os
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 
@@ -106,6 +108,49 @@ def test_a_host_without_a_launcher_is_named_once(network: SshNetwork, here: Here
     told.wait_for("job.exited", 5)
     assert told.end() == 0
     assert len([line for line in told.said if "no launcher" in line]) == 1
+
+
+SENSELESS = """
+import json, os, socket, sys
+path, host = sys.argv[1:]
+os.makedirs(os.path.dirname(path), 0o700, exist_ok=True)
+listener = socket.socket(socket.AF_UNIX)
+listener.bind(path)
+listener.listen()
+journal = {"path": "", "epoch": "e", "last_sequence": 0, "compacted_to": 0, "size_bytes": 0}
+status = {"version": "1", "host": host, "uid": 0, "keeper_pid": 1, "launcher_pid": 2, "launcher_starts": 1,
+    "socket": path, "now": 0.0, "uptime_s": 1.0, "boot_id": "b", "jobs": {}, "journal": journal, "subscribers": []}
+event = {"specversion": "1.0", "id": "e/1", "source": "//x/relaunch/0", "type": "io.relaunch.job.exited",
+    "time": "about noon", "data": {}}
+while True:
+    client, _ = listener.accept()
+    while asked := client.recv(65536):
+        for call in asked.split(b"\\0")[:-1]:
+            told = {"events": [event]} if b"Events" in call else {"status": status}
+            client.sendall(json.dumps({"parameters": told, "continues": b"Events" in call}).encode() + b"\\0")
+"""
+
+
+def test_a_host_that_talks_nonsense_is_named_and_the_others_are_followed(connect_ssh: ConnectSsh) -> None:
+    """[R18] Something there speaks the protocol, and says what makes no sense."""
+    network = connect_ssh(Sshd(), Sshd())
+    odd, sound = network.ssh_hosts
+    sound.serve()
+    path = f"{odd.env['XDG_RUNTIME_DIR']}/relaunch/launcher.sock"
+    here = Here(network)
+    with subprocess.Popen([*odd.enter, sys.executable, "-c", SENSELESS, path, odd.name]) as senseless:
+        try:
+            wait_for(lambda: os.path.exists(path), what="it listens")
+            told = here.subscribe(network, *JOB_ENDS)
+            told.says(f"{odd.name}: the launcher's answer is not what was asked for")
+            for label in ("p1", "p2"):
+                fail(sound, label)
+            told.wait_for("job.exited", 2)
+            assert told.end() == 0
+            assert len(told.said) == 2, "what it does, and the one line"
+        finally:
+            senseless.kill()
+            here.end()
 
 
 @both_modes

@@ -7,7 +7,8 @@ import time
 from pathlib import Path
 
 import pytest
-from tests.system.launcher_host import Host, alive
+from tests.system.evidence import jobs
+from tests.system.launcher_host import Host, alive, wait_for
 
 FORKER = "sleep 1000 & setsid sleep 1000 & trap '' TERM; echo ready; while :; do sleep 1000; done"
 
@@ -248,18 +249,18 @@ def test_logs_are_followed_until_the_job_has_finished(host: Host) -> None:
     assert host.launch("logs", "-n", "0", "p1").stdout == ""
 
 
-def test_list_shows_what_there_is_and_names_what_is_not(host: Host) -> None:
+def test_list_shows_what_there_is_and_names_what_is_not(fresh: Host) -> None:
     """[W6] [W9] [W13]"""
     for label in ("ab", "aa"):
-        host.launch("submit", "-l", label, "--", "sleep", "120")
-    shown = host.launch("list", "ab", "nobody", "aa", check=False)
+        fresh.launch("submit", "-l", label, "--", "sleep", "120")
+    shown = fresh.launch("list", "ab", "nobody", "aa", check=False)
     assert (shown.returncode, shown.stderr) == (1, "launch: no job has the label nobody\n")
     assert [line.split()[0] for line in shown.stdout.splitlines()] == ["LABEL", "ab", "aa"]
-    told = host.launch("list", "--json", "a*", "z*", "abc", check=False)
+    told = fresh.launch("list", "--json", "a*", "z*", "abc", check=False)
     assert [job["label"] for job in json.loads(told.stdout)] == ["aa", "ab"]
     assert told.returncode == 1
     assert told.stderr == "launch: no label matches 'z*'\nlaunch: no job has the label abc; did you mean ab?\n"
-    none = host.launch("list", "x", "y", check=False)
+    none = fresh.launch("list", "x", "y", check=False)
     assert (none.stdout, none.returncode, none.stderr.count("no job has the label")) == ("", 1, 2)
 
 
@@ -294,6 +295,18 @@ def test_run_passes_signals_on(fresh: Host, name: str) -> None:
     running.send_signal(getattr(signal, f"SIG{name}"))
     assert running.stdout.read() == f"got {name}\n"
     assert running.wait(20) == 9
+
+
+def test_run_ends_a_kept_job_that_is_between_two_runs(fresh: Host) -> None:
+    """[W13] Nothing is there that the signal could end: the job is stopped, and `run` with it."""
+    running = fresh.popen("run", "-l", "p1", "--keep-alive", "--", "sh", "-c", "echo once; exit 3")
+    wait_for(lambda: "p1" in jobs(fresh) and jobs(fresh)["p1"]["state"] == "backoff", what="its first run is over")
+    running.send_signal(signal.SIGUSR1)
+    assert running.stderr is not None
+    assert running.stderr.readline() == "launch: p1: the signal was not passed on: p1 is not running (backoff)\n"
+    running.send_signal(signal.SIGTERM)
+    assert running.wait(20) == 3
+    assert fresh.job("p1")["state"] == "exited"
 
 
 def test_run_tells_the_job_that_its_reader_has_gone(fresh: Host) -> None:

@@ -9,7 +9,7 @@ import sqlite3
 import subprocess
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, suppress
+from contextlib import ExitStack, closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -173,6 +173,24 @@ def test_a_tool_that_holds_the_journal_delays_nothing_but_writes(host: Host) -> 
         assert jobs(host)["waits"]["state"] == "starting"
         tool.execute("ROLLBACK")
         assert peer.answer()["job"]["state"] == "running"
+
+
+def test_who_hangs_up_while_an_answer_is_journaled_concerns_nobody_else(host: Host) -> None:
+    """[J2] [W12] What is committed together with it is done and answered all the same."""
+    with closing(sqlite3.connect(host.state / "journal.db", isolation_level=None)) as tool, ExitStack() as stack:
+        first, second = (stack.enter_context(Peer(host.socket)) for _ in range(2))
+        first.submit("old", "true")
+        first.call("Wait", {"patterns": ["old"]})
+        tool.execute("BEGIN IMMEDIATE")
+        with Peer(host.socket) as leaving:
+            leaving.send("Unload", {"patterns": ["old"]})
+            wait_for(lambda: "old" not in jobs(host), what="it is unloaded, and not journaled yet")
+        for peer, label in ((first, "a"), (second, "b")):
+            peer.send("Submit", {"spec": spec_of(label)})
+        wait_for(lambda: {"a", "b"} <= jobs(host).keys(), what="they are taken in")
+        tool.execute("ROLLBACK")
+        assert [peer.answer()["job"]["state"] for peer in (first, second)] == ["running"] * 2
+        assert "old" not in jobs(host)
 
 
 @pytest.mark.parametrize("harm", ["removed", "log removed", "index removed", "replaced", "overwritten"])

@@ -21,6 +21,8 @@ from tests.system.evidence import cpu_s, jobs, kinds, launcher_pid, rss_bytes, s
 from tests.system.launcher_host import LAUNCH, Host, wait_for
 from tests.system.peer import HungUp, Peer, Refused, call, encode, spec_of
 
+from relaunch.errors import BY_WIRE_NAME, ProtocolBroken, Unreachable
+
 INTERFACES = Path(__file__).resolve().parents[2] / "src" / "relaunch" / "interfaces"
 MESSAGE_BYTES_MAX = 4 * 1024 * 1024
 NOBODY = 65534
@@ -98,6 +100,58 @@ def test_the_interfaces_members_have_names_of_their_own() -> None:
         assert len(names) == len(set(names))
 
 
+@pytest.mark.parametrize("method", ["Replace", "Shutdown"])
+def test_what_stands_behind_a_call_without_an_answer_is_not_taken_for_it(fresh: Host, method: str) -> None:
+    """[W2] [W7] The launcher goes while a call waits: its caller is hung up on, and knows that it has no answer."""
+    with Peer(fresh.socket) as waiting, Peer(fresh.socket) as other:
+        waiting.submit("a")
+        waiting.send("Wait", {"patterns": ["a"]})
+        waiting.send("GetStatus")
+        other.send(method, {"leave_jobs": True} if method == "Shutdown" else {})
+        with pytest.raises(HungUp):
+            waiting.reply()
+    if method == "Shutdown":
+        fresh.serve()
+
+
+def test_a_half_closed_client_gets_all_answers_in_their_order(fresh: Host) -> None:
+    """[W2] Streams that have an end too; one that has none ends there."""
+    with Peer(fresh.socket) as peer:
+        peer.submit("a", "echo", "printed")
+        peer.call("Wait", {"patterns": ["a"]})
+        peer.send("Events", {"since": 0, "count": 1}, more=True)
+        peer.send("Logs", {"label": "a"}, more=True)
+        peer.send("Events", {"follow": True}, more=True)
+        peer.send("GetStatus")
+        peer.socket.shutdown(socket.SHUT_WR)
+        replies: list[dict[str, Any]] = []
+        while sum(not one.get("continues") for one in replies) < 4:
+            replies.append(peer.reply())
+        ends = [one["parameters"] for one in replies if not one.get("continues")]
+        assert [next(iter(end)) for end in ends] == ["events", "data", "events", "status"]
+        printed = b"".join(
+            base64.b64decode(one["parameters"]["data"]) for one in replies if "data" in one["parameters"]
+        )
+        assert printed == b"printed\n"
+
+
+def test_a_stream_cannot_be_called_oneway(host: Host) -> None:
+    """[W2] There would be no end of it, and others wait behind it."""
+    with Peer(host.socket) as peer:
+        peer.send("Events", {"follow": True}, more=True, oneway=True)
+        assert "status" in peer.call("GetStatus")
+
+
+def test_the_interface_declares_the_errors_that_a_launcher_answers_with() -> None:
+    """[W1] [W5] Neither fewer nor more: those that exist, but for what is told to nobody over its socket."""
+    declared = re.findall(r"^error (\w+)", (INTERFACES / "io.relaunch.Launcher.varlink").read_text(), re.MULTILINE)
+    elsewhere = {"AlreadyServing", "ServeFailed", "ListenFailed", "BadHost", "BadJobFile", "PartialFailure"}
+    there_is = {
+        kind.__name__ for kind in BY_WIRE_NAME.values() if kind is ProtocolBroken or not issubclass(kind, Unreachable)
+    }
+    assert set(declared) == there_is - elsewhere
+
+
 def test_introspection_and_its_errors(host: Host) -> None:
     """[W1]"""
     with Peer(host.socket) as peer:
@@ -163,6 +217,7 @@ def test_calls_before_a_half_close_are_answered(host: Host) -> None:
         peer.socket.shutdown(socket.SHUT_WR)
         assert peer.answer()["jobs"][0]["exit"]["code"] == 0
         assert peer.answer()["jobs"][0]["label"] == "a"
+        assert peer.answer() == {"events": []}
         assert peer.hung_up()
 
 

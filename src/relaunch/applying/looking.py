@@ -19,7 +19,7 @@ from relaunch.client.calls import Call
 from relaunch.client.cluster import ANSWER_S, FANOUT, Cluster
 from relaunch.client.connection import Connection
 from relaunch.client.ssh_command import PROMPTED_S
-from relaunch.errors import OtherVersion, ProtocolBroken, RelaunchError, TimedOut
+from relaunch.errors import OtherVersion, OutcomeUnknown, ProtocolBroken, RelaunchError
 from relaunch.model import JobSpec, JobStatus
 
 # Grace of a stop, start and answer take what they take; a connection that breaks is noticed all the same.
@@ -83,7 +83,7 @@ class Hosts:
                 async with asyncio.timeout(limit_s):
                     return await ask(self._here)
             except TimeoutError:
-                raise TimedOut(f"the launcher did not answer within {limit_s:g} s") from None
+                raise OutcomeUnknown(f"the launcher did not answer within {limit_s:g} s") from None
         answer = await self._cluster.ask(host, ask, timeout_s=limit_s, waits=waits)
         if isinstance(answer, RelaunchError):
             raise answer

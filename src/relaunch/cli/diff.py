@@ -1,4 +1,4 @@
-"""``launch diff``: how far a cluster is from what its job files say."""
+"""``launch diff``: how far a cluster is from what its job files say. Refuses to know how a plan comes about."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _SHOWN = ("start", "change", "stop", "leave")
 
 
 def run(arguments: Arguments) -> int:
-    """Show what ``apply`` would do; the status is 1 where that is anything."""
+    """Show what ``apply`` would do, and what it would leave; the status is 1 where that is anything."""
     return _diff(arguments, None)
 
 

@@ -14,7 +14,7 @@ from relaunch.cli.over import ANSWER_S
 from relaunch.client.asking import tasks
 from relaunch.client.ssh import HostConnection, connect_host
 from relaunch.client.ssh_serve import serve
-from relaunch.errors import OutcomeUnknown, RelaunchError, TimedOut
+from relaunch.errors import OutcomeUnknown, RelaunchError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -74,7 +74,9 @@ def serve_all(over: Over, took: Took, *, replaced: bool, end: Callable[[], None]
             async with asyncio.timeout(None if over.prompts else limit_s):
                 return await serve(host, limit_s, replaced=replaced, prompts=over.prompts)
         except TimeoutError:
-            raise TimedOut(f"{host.host}: no launcher served within {limit_s:g} seconds") from None
+            raise OutcomeUnknown(
+                f"{host.host}: nothing answered within {limit_s:g} seconds: whether a launcher serves is unknown"
+            ) from None
 
     run_until_interrupted(each(over, one, took), end)
 

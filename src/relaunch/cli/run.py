@@ -1,4 +1,7 @@
-"""``launch run``: starts a job, shows its output, passes signals on to it, and ends as it does."""
+"""``launch run``: starts a job, shows its output, passes signals on to it, and ends as it does.
+
+Refuses to know how the jobs of many hosts are followed (``runs``).
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,7 @@ from relaunch.cli.grammar import PROGRAM
 from relaunch.cli.output import OutputFailed, say, write_bytes
 from relaunch.cli.render import end
 from relaunch.cli.spec import spec_from
-from relaunch.client.calls import logs, send_signal, submit, wait
+from relaunch.client.calls import list_jobs, logs, send_signal, stop, submit, wait
 from relaunch.client.quick import Client, call_until_answered
 from relaunch.errors import OutcomeUnknown, RelaunchError
 
@@ -22,7 +25,10 @@ if TYPE_CHECKING:
     from relaunch.cli.grammar import Arguments
     from relaunch.cli.over import Over
 
-PASSED_ON = ("INT", "TERM", "HUP", "QUIT", "USR1", "USR2")
+ENDING = ("INT", "TERM", "HUP", "QUIT")
+BETWEEN_RUNS = ("backoff", "waiting")
+"""The states in which nothing of a job runs that a signal could end; where it is to end it, the job is stopped."""
+PASSED_ON = (*ENDING, "USR1", "USR2")
 _LABEL_ALPHABET = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.@:+=~-")
 _LABEL_PROGRAM_CHARACTERS_MAX = 100
 
@@ -85,10 +91,17 @@ def invented_label(program: str) -> str:
 
 
 def _pass_on(label: str, number: int) -> None:
+    name = signal.Signals(number).name.removeprefix("SIG")
     try:
-        Client().call(send_signal([label], signal.Signals(number).name.removeprefix("SIG")))
+        (outcome,) = Client().call(send_signal([label], name))
+        message = outcome.get("message")
+        if message and name in ENDING and Client().call(list_jobs([label]))[0]["state"] in BETWEEN_RUNS:
+            Client().call(stop([label]))
+            return
     except RelaunchError as error:
-        say(f"{label}: the signal was not passed on: {error.message}")
+        message = error.message
+    if message:
+        say(f"{label}: the signal was not passed on: {message}")
 
 
 def _follow(label: str, *, reused: bool) -> None:

@@ -15,8 +15,9 @@ from relaunch.cli.many import request_id
 from relaunch.cli.output import OutputFailed, say
 from relaunch.cli.over import ANSWER_S
 from relaunch.cli.remote import Lines, each
+from relaunch.cli.run import BETWEEN_RUNS, ENDING
 from relaunch.client.asking import until_answered
-from relaunch.client.calls import send_signal, submit, wait
+from relaunch.client.calls import list_jobs, send_signal, stop, submit, wait
 from relaunch.client.fan import late
 from relaunch.errors import OutcomeUnknown, RelaunchError, Unreachable
 
@@ -123,6 +124,9 @@ class Runs:
         try:
             (outcome,) = await host.call(send_signal([label], name))
             message = outcome.get("message")
+            if message and name in ENDING and (await host.call(list_jobs([label])))[0]["state"] in BETWEEN_RUNS:
+                await host.call(stop([label]))
+                return
         except RelaunchError as error:
             message = error.message
         if message and host.host in self._running:

@@ -7,8 +7,10 @@ done with an event, and what is believed of a launcher that does not answer.
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from operator import itemgetter
 from typing import Any, Protocol, TypedDict, Unpack
 
+from relaunch.client import answers
 from relaunch.client.calls import get_status
 from relaunch.client.channel import Channel
 from relaunch.client.cursor_file import KeptPlace
@@ -193,10 +195,11 @@ class Follower:
         try:
             async with asyncio.timeout(self._answers_within_s):
                 status: Wire = await channel.ask(get_status())
-                return status
         except TimeoutError:
             within = f"within {self._answers_within_s:g} seconds"
             raise TimedOut(f"{self.host}: its launcher has not answered {within}") from None
+        answers.read(answers.status, status)
+        return status
 
     async def _read_from(self, channel: Channel) -> None:
         """All that one launcher has to say."""
@@ -215,13 +218,14 @@ class Follower:
 
     async def _take(self, wire: Wire) -> None:
         """Pass on what the journal says, as a subscriber is told of it."""
-        event = Event.from_wire(wire)
+        (event,) = answers.read(answers.events, [wire])
         at = Cursor(event.epoch, event.sequence)
         if self._known is None or at.epoch != self._known.epoch:
             await self._reset(at.epoch)
         self._known = at
         if event.kind == "journal.compacted":
-            event = self._event("stream.gap", at, "gap", {"first": event.data["from"], "last": at.sequence})
+            first = answers.read(itemgetter("from"), event.data)
+            event = self._event("stream.gap", at, "gap", {"first": first, "last": at.sequence})
         elif not self._wanted(event.kind, event.label):
             return
         again = self._redelivered_to

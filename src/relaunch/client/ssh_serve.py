@@ -59,13 +59,13 @@ async def _start(host: HostConnection, timeout_s: float, *, prompts: bool) -> No
     while True:
         try:
             await _launch_serve(host.host, timeout_s, prompts=prompts)
-        except ServeFailed:
+        except ServeFailed as failed:
             # Another one may have been started meanwhile, or an old one not quite have ended.
             try:
                 await host.reach()
             except NoLauncher:
                 if time.monotonic() > give_up_at:
-                    raise
+                    raise failed from None
                 await asyncio.sleep(_AGAIN_S)
                 continue
         await host.reach()

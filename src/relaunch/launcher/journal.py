@@ -201,9 +201,9 @@ class Journal:
 
     async def settle(self) -> None:
         """Wait until all that was handed in has been committed, or has failed to be for now."""
-        settled = self._loop.create_future()
-        self.write(Write([], {}, settled.set_result, refusable=True))
-        await settled
+        settled = asyncio.Event()
+        self.write(Write([], {}, lambda _: settled.set(), refusable=True))
+        await settled.wait()
 
     async def read(self, after: int, count: int = READ_MAX) -> list[StoredEvent]:
         """The first committed events with a sequence over ``after``: ``count``, or as many as one message holds.
@@ -463,17 +463,25 @@ class Journal:
             self.last_sequence = events[-1].sequence
             self._on_commit(events)
         for write in writes:
-            write.done(None)
+            _tell(write.done, None)
         self._after_commit()
 
     def _failed(self, refused: list[Write], kept: list[Write], problem: str) -> None:
         self._in_thread -= len(refused)
         for write in refused:
-            write.done(JournalFailed(f"{problem}; nothing was started"))
+            _tell(write.done, JournalFailed(f"{problem}; nothing was started"))
         for write in kept:
             stalled, write.stalled = write.stalled, None
             if stalled:
-                stalled()
+                _tell(stalled)
+
+
+def _tell(callback: Callable[..., None], *args: Any) -> None:
+    """Call back; whatever goes wrong there concerns nobody else whose write was committed with it."""
+    try:
+        callback(*args)
+    except Exception:
+        log.exception("what was to follow a commit failed inside")
 
 
 def _is_complete(event: NewEvent) -> bool:

@@ -222,6 +222,7 @@ class Connection(asyncio.Protocol):
         if not self._draining:
             for call in self._calls:
                 if call.endless and call.task:
+                    call.over = True
                     call.task.cancel()
         self.finish()
         if not self._transport.is_closing():
@@ -332,15 +333,17 @@ class Connection(asyncio.Protocol):
             raise VarlinkError("MethodNotFound", {"method": method})
 
     async def _stream(self, call: "_Call", name: str, parameters: Message, *, more: bool) -> None:
-        call.endless = more
+        call.endless = more and parameters.get("follow") is True
+        if call.oneway:
+            raise BadCall(f"{name} answers, and so cannot be called 'oneway'")
         if not more and parameters.get("follow"):
             raise BadCall(f"{name} with follow answers more than once: call it with 'more'")
         method, empty = self._server.streaming[name]
         only: Message | None = None
-        if more:
-            await call.turn.wait()
         replies = method(parameters)
         try:
+            if more:
+                await call.turn.wait()
             async for reply in replies:
                 if more:
                     call.reply({"parameters": reply, "continues": True})
@@ -349,9 +352,21 @@ class Connection(asyncio.Protocol):
                     only = reply
                 else:
                     raise BadCall(f"{name} has more to answer than one message holds: call it with 'more'")
+        except asyncio.CancelledError:
+            if not call.over:
+                raise
         finally:
             await replies.aclose()
         call.reply({"parameters": only or empty})
+
+    def give_up(self, call: "_Call") -> None:
+        """Hang up where a call has no answer: what stands behind it would be taken for that."""
+        if not call.oneway:
+            while self._calls and self._calls[-1] is not call:
+                self._calls.pop()
+            self._unbegun.clear()
+            self._ending = True
+        self._flush()
 
     def flush(self, bytes_more: int, *, last: bool) -> None:
         """Send what the first calls in line have to say; one of all calls has said so much more, its ``last`` or not.
@@ -391,7 +406,7 @@ class Connection(asyncio.Protocol):
 class _Call:
     """One call's place in the line of replies."""
 
-    __slots__ = ("answered", "connection", "endless", "oneway", "out", "task", "turn")
+    __slots__ = ("answered", "connection", "endless", "oneway", "out", "over", "task", "turn")
 
     def __init__(self, connection: Connection, *, oneway: bool) -> None:
         self.connection = connection
@@ -399,6 +414,7 @@ class _Call:
         self.out: list[bytes] = []
         self.answered = False
         self.endless = False
+        self.over = False
         self.turn = asyncio.Event()
         self.task: asyncio.Task[None] | None = None
 
@@ -411,9 +427,9 @@ class _Call:
         self.connection.flush(len(data), last=self.answered)
 
     def abandon(self) -> None:
-        """No reply will come: the client has gone."""
+        """No reply will come: the client has gone, or is to see that it has none."""
         self.answered = True
-        self.connection.flush(0, last=True)
+        self.connection.give_up(self)
 
 
 def _encoded(message: Message) -> bytes:

@@ -16,7 +16,7 @@ from relaunch.client.cursor_file import CursorFile, KeptPlace
 from relaunch.client.follower import Follower
 from relaunch.core.delivery import Cursor
 from relaunch.core.liveness import Run, Terms
-from relaunch.errors import NoLauncher, OutcomeUnknown, RelaunchError
+from relaunch.errors import NoLauncher, OutcomeUnknown, ProtocolBroken, RelaunchError
 from relaunch.event import Event
 from relaunch.subscriber.beliefs import Beliefs
 from relaunch.subscriber.watch import Belief, Watch
@@ -40,10 +40,12 @@ class _Known(RelaunchError):
 class _Launcher:
     """What is known of one."""
 
-    def __init__(self, follower: Follower, pace: Pace, kept: KeptPlace | None) -> None:
+    def __init__(self, follower: Follower, pace: Pace, kept: KeptPlace | None, since_at: float | None) -> None:
         self.follower = follower
         self.kept = kept
         self.pace = pace
+        self.since_at = since_at
+        self.begun = False
         self.run: Run | None = None
         self.pid = 0
         self.said: type[RelaunchError] | None = None
@@ -134,33 +136,44 @@ class Followed:
 
         wanted, kept = self._wanted, self._book.place(host) if self._book else None
         follower = Follower(host, limited, self, wanted.patterns, wanted.kinds, kept, answers_within_s)
-        self._launchers[host] = _Launcher(follower, pace, kept)
+        self._launchers[host] = _Launcher(follower, pace, kept, wanted.since_at)
         return self._launchers[host]
 
     def _follow(self, one: _Launcher, channel: Channel | None) -> None:
         self._tasks.append(asyncio.create_task(self._guarded(one, channel)))
 
     async def _guarded(self, one: _Launcher, channel: Channel | None) -> None:
-        since_at = self._wanted.since_at
+        host = one.follower.host
         try:
-            if one.follower.host:
+            while (problem := await self._followed(one, channel)) is not None:
+                if not host:
+                    self._arrived.put_nowait(problem)
+                    return
+                # One host is not to end the others.
+                await self.failed(one.follower, problem)
+                channel = None
+        finally:
+            one.settled.set()
+
+    async def _followed(self, one: _Launcher, channel: Channel | None) -> RelaunchError | None:
+        """Follow until that cannot go on; gives why, None where it need not."""
+        try:
+            if one.follower.host and not one.begun:
                 # Whoever is reached late is asked for what has happened since this began, or the name did.
                 before = one.kept.begun_at if one.kept else None
                 began_at = one.kept.begin(self._begun_at) if one.kept else self._begun_at
+                one.since_at = self._wanted.since_at or (began_at if self._wanted.from_now else None)
+                one.begun = True
                 channel = await self._first(one, before)
-                since_at = since_at or (began_at if self._wanted.from_now else None)
-            await one.follower.follow(channel, self._wanted.since, lambda: since_at)
+            await one.follower.follow(channel, self._wanted.since, lambda: one.since_at)
         except _Known as known:
             self._notices.well(one.follower.host, str(known))
             self._watch.forget(one.follower.host)
         except RelaunchError as error:
-            self._arrived.put_nowait(error)
-        except asyncio.CancelledError:
-            raise
-        except Exception as error:  # noqa: BLE001 - one host is not to end the others; it is told to the application
-            self._arrived.put_nowait(RelaunchError(f"{one.follower.host}: following it failed inside: {error!r}"))
-        finally:
-            one.settled.set()
+            return error
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is told
+            return RelaunchError(f"{one.follower.host}: following it failed inside: {error!r}")
+        return None
 
     async def _first(self, one: _Launcher, before: float | None) -> Channel | None:
         try:
@@ -181,6 +194,7 @@ class Followed:
 
     async def take(self, follower: Follower, event: Event, at: Cursor) -> None:
         """See ``Reader``."""
+        self._makes_sense(self._launchers[follower.host])
         await self._room.acquire()
         self._arrived.put_nowait((follower, event, at))
 
@@ -196,11 +210,16 @@ class Followed:
         self._watch.met(host, one.run)
         # As long as the connection is there, somebody else has its eyes on the host.
         self._watch.unread(host, lambda: None)
+        # One that talked nonsense may have said as well what it is: it is to say something else, too.
+        if one.said is not ProtocolBroken:
+            self._makes_sense(one)
+        one.settled.set()
+
+    def _makes_sense(self, one: _Launcher) -> None:
         if one.said is not None:
-            self._notices.well(host, "followed")
+            self._notices.well(one.follower.host, "followed")
         one.said = None
         one.pace.reset()
-        one.settled.set()
 
     def broken(self, follower: Follower) -> None:
         """See ``Reader``."""
@@ -209,6 +228,8 @@ class Followed:
     async def failed(self, follower: Follower, error: RelaunchError) -> None:
         """See ``Reader``."""
         one, host = self._launchers[follower.host], follower.host
+        if host and isinstance(error, ProtocolBroken):
+            error = ProtocolBroken(f"{host}: {error.message}")
         if isinstance(error, NoLauncher) and one.run is not None:
             self._watch.gone(host, one.run)
         # That it broke is no news by itself; why it cannot be mended, is.
@@ -216,7 +237,7 @@ class Followed:
             one.said = type(error)
             self._notices.failed(host, error)
         one.settled.set()
-        await asyncio.sleep(one.pace.next_s(type(error)))
+        await asyncio.sleep(one.pace.next_s(type(error) if host else None))
 
     def _believe(self, host: str, belief: Belief) -> None:
         event = self._beliefs.event(self._launchers[host].follower.source, belief)

@@ -8,12 +8,19 @@ import logging
 import random
 from collections.abc import Sequence
 
-from relaunch.errors import HostKeyRefused, NotAuthenticated, NotInstalled, OtherVersion, RelaunchError
+from relaunch.errors import (
+    HostKeyRefused,
+    NotAuthenticated,
+    NotInstalled,
+    OtherVersion,
+    ProtocolBroken,
+    RelaunchError,
+)
 
 TOGETHER_WITHIN_S = 0.3
 PATIENT_S = 60.0
 """Before the next try where a person has to do something first; hosts may count such tries against the user."""
-_PATIENT = (HostKeyRefused, NotAuthenticated, NotInstalled, OtherVersion)
+_PATIENT = (HostKeyRefused, NotAuthenticated, NotInstalled, OtherVersion, ProtocolBroken)
 _NAMED_MAX = 8
 log = logging.getLogger("relaunch.subscribing")
 

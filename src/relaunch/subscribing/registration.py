@@ -203,11 +203,13 @@ class Registration:
             return False
         epoch, since = self._registered_at
         own = self._subscription.ids().get(self.key)
-        async for event in self.launcher.events(kinds=("subscription.ended",), since=since, epoch=epoch):
-            if event.epoch == epoch and event.data.get("id") == own:
-                message = ENDED if self.key == LOCAL else f"{self.key}: {ENDED}"
-                self._failed(NoSuchSubscription(message))
-                return True
+        ends = self.launcher.events(kinds=("subscription.ended",), since=since, epoch=epoch)
+        async with contextlib.aclosing(ends) as events:
+            async for event in events:
+                if event.epoch == epoch and event.data.get("id") == own:
+                    message = ENDED if self.key == LOCAL else f"{self.key}: {ENDED}"
+                    self._failed(NoSuchSubscription(message))
+                    return True
         return False
 
     # What is said
