@@ -45,8 +45,6 @@ BUSY_PAUSE_S = 0.05
 LOOK_S = 1.0
 READ_MAX = 1_000
 READ_BYTES_MAX = 1024 * 1024
-# What no journal has: one that could not be opened anew is looked for again.
-NO_IDENTITY: database.Identity = ()
 Found = TypeVar("Found")
 _dump = json.JSONEncoder(separators=(",", ":")).encode
 log = logging.getLogger("relaunch")
@@ -401,7 +399,7 @@ class Journal:
         if now < self._look_at:
             return False
         self._look_at = now + LOOK_S
-        return database.identity(self.path) != self._identity
+        return database.was_taken_away(self.path, self._identity)
 
     def _stored(self, sequence: int, event: NewEvent) -> StoredEvent:
         if event.more is not None:
@@ -437,7 +435,7 @@ class Journal:
             JournalFailed: It cannot be made; it is tried again with a later commit.
         """
         self._file.close()
-        self._identity = NO_IDENTITY
+        self._identity = database.GONE
         opened = journal_file.open_new(self.path, why)
         self._file, self._identity, self.epoch = opened.connection, opened.identity, opened.epoch
         self.set_aside, self._damage = opened.set_aside, None

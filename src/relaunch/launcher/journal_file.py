@@ -41,7 +41,7 @@ class Opened:
     """An open journal file and what it held; ``set_aside`` says what was put elsewhere, if anything, and why."""
 
     connection: sqlite3.Connection
-    identity: database.Identity
+    identity: database.Identity | None
     epoch: str
     boot_id: str | None
     last_sequence: int

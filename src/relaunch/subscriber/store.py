@@ -175,7 +175,7 @@ class FileStore:
         """Once a second at the most: an open file whose path has another, or none, would take writes and lose them."""
         now = time.monotonic()
         if now >= self._look_at:
-            if self._identity is None or database.identity(self._path) != self._identity:
+            if database.was_taken_away(self._path, self._identity):
                 self._begin_anew("it was taken away")
             self._look_at = now + LOOK_S
 
@@ -191,7 +191,7 @@ class FileStore:
     def _begin_anew(self, why: str) -> None:
         """Have all that is known here in a new file."""
         self._connection.close()
-        self._identity = None
+        self._identity = database.GONE
         aside = database.set_aside(self._path) if os.path.lexists(self._path) else None
         rows = [(*_row(account), account.key == self._held) for account in self.accounts.values()]
         self._connection = _new(self._path, self.credentials, rows)
