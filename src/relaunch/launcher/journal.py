@@ -238,7 +238,7 @@ class Journal:
         try:
             return await self._loop.run_in_executor(self._reader, read, *args)
         except sqlite3.Error as error:
-            if journal_file.is_damage(error):
+            if database.is_damage(error):
                 self._damage = str(error)
             await self._look_again()
         try:
@@ -356,12 +356,12 @@ class Journal:
             try:
                 self._transact(writes)
             except sqlite3.DatabaseError as error:
-                if not journal_file.is_damage(error):
+                if not database.is_damage(error):
                     raise
                 self._start_anew(writes, str(error))
                 self._transact(writes)
         except (sqlite3.Error, JournalFailed) as error:
-            self._busy = journal_file.is_busy(error)
+            self._busy = database.is_busy(error)
             self.problem = f"the journal {self.path} cannot be written: {error}"
             return self.problem
         self.problem = None
