@@ -13,10 +13,9 @@ import signal
 from relaunch.cli.interruption import be_quiet
 from relaunch.cli.many import request_id
 from relaunch.cli.output import OutputFailed, say
-from relaunch.cli.over import ANSWER_S
 from relaunch.cli.remote import Lines, each
 from relaunch.client.asking import until_answered
-from relaunch.client.calls import send_signal, submit, wait
+from relaunch.client.calls import ANSWER_S, send_signal, submit, wait
 from relaunch.client.fan import late
 from relaunch.errors import OutcomeUnknown, RelaunchError, Unreachable
 

@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import Self
 
 from relaunch.core.delivery import Cursor
-from relaunch.core.liveness import Run, Terms
+from relaunch.core.liveness import SUSPECT_AFTER_S, SUSPECT_AFTER_S_MAX, SUSPECT_AFTER_S_MIN, Run, Terms
 from relaunch.errors import BadSpec
 from relaunch.event import Event
 from relaunch.subscriber.account import Account, Memory, Store, new_account
@@ -25,8 +25,6 @@ from relaunch.subscription import Filter, SubscriptionSpec, check_name
 from relaunch.transport.address import Address
 from relaunch.transport.stream import Kind
 
-SUSPECT_AFTER_S = 3.0
-SUSPECT_AFTER_S_MIN, SUSPECT_AFTER_S_MAX = 0.2, 3_600.0
 # An application that never waits still lets launchers be heard and answered that often.
 TURN_S = 0.01
 
