@@ -274,7 +274,7 @@ class _Follower:
         since_at, count = self._begin
         if since_at is not None and count is None:
             return since_at, []
-        now = (await self._host.status()).now or time.time()
+        now = (await self._host.status()).now
         # Nothing that the host has seen since then is left out, even if the answer was long on its way.
         begun_at = now - (_uptime_s() - self._begun_at)
         if not count:
