@@ -13,7 +13,6 @@ takes it (everything that has already happened). Refuses to know what an event m
 
 import asyncio
 import contextlib
-import json
 import logging
 import queue
 import sqlite3
@@ -25,6 +24,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from relaunch import database
+from relaunch.core.varlink import json_text
 from relaunch.errors import JournalFailed
 from relaunch.fields import Wire
 from relaunch.launcher import journal_file
@@ -48,7 +48,6 @@ READ_BYTES_MAX = 1024 * 1024
 # What no journal has: one that could not be opened anew is looked for again.
 NO_IDENTITY: database.Identity = ()
 Found = TypeVar("Found")
-_dump = json.JSONEncoder(separators=(",", ":")).encode
 log = logging.getLogger("relaunch")
 
 
@@ -407,7 +406,8 @@ class Journal:
         if event.more is not None:
             event.data.update(event.more())
             event.more = None
-        return StoredEvent(self.epoch, sequence, event.kind, event.label, event.at, self._boot_id, _dump(event.data))
+        data = json_text(event.data)
+        return StoredEvent(self.epoch, sequence, event.kind, event.label, event.at, self._boot_id, data)
 
     def _put(self, write: Write) -> None:
         if write.stored:
