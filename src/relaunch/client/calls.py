@@ -48,8 +48,9 @@ class Call:
         streams: bool = False,
         slow: bool = False,
         changes: bool = False,
+        interface: str = INTERFACE,
     ) -> None:
-        self.method = f"{INTERFACE}.{method}"
+        self.method = f"{interface}.{method}"
         self.parameters = {name: value for name, value in parameters.items() if value is not None}
         self.answer = answer
         self.streams = streams
