@@ -10,6 +10,8 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from relaunch import JobStatus
+
 LAUNCH = Path(sys.executable).with_name("launch")
 Environment = dict[str, str]
 
@@ -30,6 +32,13 @@ def launcher() -> Iterator[Environment]:
     finally:
         subprocess.run([LAUNCH, "shutdown"], env=environment, check=True, stdout=subprocess.DEVNULL)
         shutil.rmtree(place)
+
+
+def pid_of(job: JobStatus) -> int:
+    """Whom to kill; not to be taken for 0 where there is none, which stands for the caller's own process group."""
+    if job.pid is None:
+        raise SystemExit(f"{job.label} is not running: {job.state}")
+    return job.pid
 
 
 def p99(values: Sequence[float]) -> float:

@@ -20,7 +20,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from launcher import Environment, launcher, median, p99, table
+from launcher import Environment, launcher, median, p99, pid_of, table
 
 import relaunch
 from relaunch.transport.stream import Kind
@@ -87,7 +87,7 @@ async def told(transport: Kind, address: str) -> list[float]:
 
             for job in jobs:
                 # The application waits as any does; that it has handled the one before is told meanwhile.
-                asyncio.get_running_loop().call_later(REST_S, kill, job.pid or 0)
+                asyncio.get_running_loop().call_later(REST_S, kill, pid_of(job))
                 event = await anext(stream)
                 took.append(time.perf_counter() - begin)
                 if event.label != job.label:

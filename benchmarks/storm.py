@@ -12,7 +12,7 @@ import subprocess
 import sys
 import time
 
-from launcher import Environment, launcher, median, p99, table
+from launcher import Environment, launcher, median, p99, pid_of, table
 
 import relaunch
 from relaunch.transport.stream import Kind
@@ -66,7 +66,7 @@ def storm(number: int, transports: tuple[str, ...], environment: Environment) ->
             raise SystemExit("a subscriber did not begin")
     begin = time.monotonic()
     for job in jobs:
-        os.kill(job.pid or 0, signal.SIGKILL)
+        os.kill(pid_of(job), signal.SIGKILL)
     asyncio.run(wait(prefix))
     ended = time.monotonic() - begin
     told = []

@@ -52,7 +52,9 @@ class Client:
         begin = time.perf_counter()
         self._socket.sendall(b"".join(_submit() for _ in range(JOBS)))
         while len(at) < JOBS:
-            at += [time.perf_counter() - begin for reply in self._read() if _is_running(reply)]
+            for reply in self._read():
+                _check(reply)
+                at.append(time.perf_counter() - begin)
         return at
 
     def single(self) -> list[float]:
@@ -62,7 +64,7 @@ class Client:
             begin = time.perf_counter()
             self._socket.sendall(_submit())
             (reply,) = self._read()
-            _is_running(reply)
+            _check(reply)
             took.append(time.perf_counter() - begin)
         return took
 
@@ -85,10 +87,9 @@ def _submit() -> bytes:
     return encode({"method": "io.relaunch.Launcher.Submit", "parameters": {"spec": spec}})
 
 
-def _is_running(reply: dict[str, object]) -> bool:
+def _check(reply: dict[str, object]) -> None:
     if "error" in reply:
         raise SystemExit(f"a submit was refused: {reply}")
-    return True
 
 
 def main() -> int:

@@ -23,7 +23,7 @@ LIMIT_NAMES = frozenset(
 )
 BOUND_MAX = 2**63 - 1
 _ENV_NAME = re.compile(r"[^=\0]+")
-_DURATION_S_MAX = 10 * 365 * 86400.0
+DURATION_S_MAX = 10 * 365 * 86400
 _FIELDS: dict[type, tuple[tuple[str, Any], ...]] = {}
 
 
@@ -235,7 +235,7 @@ def duration_s(value: object) -> float:
     Raises:
         BadSpec: Not a number, negative, infinite or over ten years.
     """
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= _DURATION_S_MAX:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= DURATION_S_MAX:
         raise BadSpec("must be a number of seconds from 0 to ten years")
     return float(value)
 

@@ -10,7 +10,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 
 from relaunch.core.job import Ask, Backoff, Ending, Finished, Job, Running, Starting, Stopping
-from relaunch.fields import LIMIT_NAMES
+from relaunch.fields import DURATION_S_MAX, LIMIT_NAMES
 from relaunch.model import Exit, JobSpec
 from relaunch.policy import CalendarEntry, KeepAlive, Ready, RestartLimit, SocketSpec, Spacing
 
@@ -23,10 +23,10 @@ parts = st.text(string.ascii_letters + string.digits + "._-@:+=~", min_size=1, m
 labels = st.lists(parts, min_size=1, max_size=4).map("/".join).filter(lambda label: not label.startswith("-"))
 texts = st.text(st.characters(exclude_characters="\0", codec="utf-8"), max_size=8)
 names = texts.filter(bool)
-durations = st.floats(0, 10 * 365 * 86400)
+durations = st.floats(0, DURATION_S_MAX)
 times = st.floats(0, 4e9)
 bounds = st.one_of(st.none(), st.integers(0, 2**63 - 1))
-some_time = st.floats(0.001, 10 * 365 * 86400)
+some_time = st.floats(0.001, DURATION_S_MAX)
 paths = names.map(lambda name: f"/{name}")
 
 

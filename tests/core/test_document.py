@@ -9,7 +9,7 @@ from hypothesis import given
 from tests.core.examples import jobs, repeatable
 
 from relaunch.core.document import from_document, to_document
-from relaunch.core.job import Ask, Ending, Finished, Job, Running, State, Stopping
+from relaunch.core.job import Ask, Ending, Job, Running, State, Stopping
 from relaunch.errors import RelaunchError
 from relaunch.model import JobSpec
 
@@ -66,24 +66,3 @@ def test_a_document_that_is_not_ours_is_refused(broken: dict[str, object]) -> No
     """[J4]"""
     with pytest.raises((KeyError, TypeError, ValueError, RelaunchError)):
         from_document({**to_document(JOB), **broken})
-
-
-@pytest.mark.parametrize(
-    ("keep_alive", "reason", "final"),
-    [
-        (True, "stopped", True),
-        (True, "exited", True),
-        (True, "start-failed", True),
-        (True, "shutdown", False),
-        (False, "stopped", True),
-        (False, "exited", False),
-        (False, None, False),
-    ],
-)
-def test_what_an_earlier_version_had_stopped_stays_so(keep_alive: bool, reason: str | None, final: bool) -> None:
-    """[S37] [J2] Its documents do not say of a finished job whether the next boot starts it."""
-    document = to_document(dataclasses.replace(JOB, state=Finished()))
-    document["state_data"] = {}
-    document["spec"]["keep_alive"] = keep_alive
-    document["exit"] = reason and {"reason": reason, "at": 1.0}
-    assert from_document(document).state == Finished(final=final)

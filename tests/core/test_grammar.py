@@ -10,7 +10,10 @@ from relaunch.cli import values
 from relaunch.cli.grammar import BY_NAME, COMMANDS, PROGRAM, Command, Option, split_program
 from relaunch.cli.parser import parse, whole_parser
 from relaunch.cli.recogniser import recognise
+from relaunch.client import quick
+from relaunch.core import varlink
 from relaunch.errors import Usage
+from relaunch.fields import DURATION_S_MAX
 
 WORDS = (
     "p1 group/* - -- -p --program -l --label=x --label --json --jso --json=1 -f -fn -n 3 -n3 -5 -1.5 --lines= --env "
@@ -186,6 +189,11 @@ def test_values_that_cannot_be_meant_are_refused(read: object, text: str) -> Non
     assert callable(read)
     with pytest.raises(ValueError, match=r".+"):
         read(text)
+
+
+def test_bounds_that_quick_commands_cannot_import_are_the_same() -> None:
+    assert values.DURATION_S_MAX == DURATION_S_MAX
+    assert quick.MESSAGE_BYTES_MAX == varlink.MESSAGE_BYTES_MAX
 
 
 def test_a_program_is_found_under_one_name() -> None:

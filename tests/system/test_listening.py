@@ -18,7 +18,11 @@ Told = tuple[str, ...]
 
 
 class Heard(asyncio.Queue[Told]):
-    """What the listening told, one after the other."""
+    """What the listening told, one after the other; and the addresses that the keeper told it, by job."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.addresses: dict[str, list[list[str]]] = {}
 
     async def next(self) -> Told:
         async with asyncio.timeout(DEADLINE_S):
@@ -32,6 +36,8 @@ async def listening(launcher: Launcher, *held: str) -> AsyncIterator[tuple[Liste
 
     def reported(reports: list[Message]) -> None:
         for report in reports:
+            if report["event"] == "listening":
+                told.addresses[report["key"]] = report["addresses"]
             if not subject.reported(report):
                 told.put_nowait(("other", report["event"], report.get("key", "")))
 
@@ -65,14 +71,14 @@ def test_a_job_listens_and_is_called(running: KeeperProcess, launcher: Launcher,
             subject.watch("job")  # though the name is still being looked up
             assert await told.next() == ("listening", "job")
             assert subject.holds("job")
-            (name, address), admin = subject.addresses("job")
-            assert (name, address.rpartition(":")[0], admin) == ("web", "127.0.0.1", ("admin", path))
+            (name, address), admin = told.addresses["job"]
+            assert (name, address.rpartition(":")[0], admin) == ("web", "127.0.0.1", ["admin", path])
             with socket.create_connection(("127.0.0.1", int(address.rpartition(":")[2]))):
                 assert await told.next() == ("called", "job")
                 subject.watch("job")
                 assert await told.next() == ("called", "job")
             subject.close("job")
-            assert (subject.holds("job"), subject.addresses("job")) == (False, [])
+            assert not subject.holds("job")
             subject.listen("job", {"admin": (SocketSpec(path=path),)})
             assert await told.next() == ("listening", "job")
 
@@ -134,7 +140,7 @@ def test_the_next_launcher_goes_on(running: KeeperProcess, launcher: Launcher) -
             with socket.socket() as asking:
                 assert asking.connect_ex(("127.0.0.1", port)), "nobody listens there any more"
             subject.watch("job")
-            address = subject.addresses("job")[0][1]
+            address = told.addresses["job"][0][1]
             with socket.create_connection(("127.0.0.1", int(address.rpartition(":")[2]))):
                 assert await told.next() == ("called", "job")
 

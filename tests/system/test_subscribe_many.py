@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 from tests.system.launcher_host import Host, alive, wait_for
@@ -19,7 +20,7 @@ from tests.system.told import Told
 import relaunch
 from relaunch.cli.telling import Lines
 from relaunch.core.delivery import Cursor
-from relaunch.errors import HostUnreachable
+from relaunch.errors import HostUnreachable, Refused
 from relaunch.subscriber.subscription import Subscription
 from relaunch.subscribing.hosts import TOGETHER_WITHIN_S, Notices, Pace
 from relaunch.transport.address import Address
@@ -63,13 +64,13 @@ def test_twenty_launchers_that_are_lost_together_are_one_line_and_an_event_each(
             for number, host in enumerate(many):
                 await register(subscription, f"host{number}", host)
             async with asyncio.timeout(30):
-                while subscription.needs():
+                while not all(map(subscription.is_well, subscription.ids())):
                     await subscription.changed()
             # On a busy machine twenty of them may be slow to call.
             with contextlib.suppress(TimeoutError):
                 while True:
                     assert (await taken(subscription, 2.5)).kind in ("host.suspect", "host.back", "host.withdrawn")
-            assert not subscription.needs()
+            assert all(map(subscription.is_well, subscription.ids()))
             for pid in pids:
                 os.kill(pid, signal.SIGKILL)
             lines, said = Lines(), ""
@@ -243,3 +244,18 @@ def test_how_far_it_has_come_is_kept_for_each_host(tmp_path: object, monkeypatch
     assert (file.place("b").acked, file.place("b").begin(99.0)) == (None, 12.5)
     assert file.place("c").acked is None
     file.close()
+
+
+@pytest.mark.parametrize("acked", ['{"epoch":"e","sequence":-1}', '{"epoch":"","sequence":1}', "[]", "5"])
+def test_a_file_that_was_harmed_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, acked: str) -> None:
+    """[R20] It could name any place."""
+    from relaunch.client.cursor_file import CursorFile
+
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    file = CursorFile("pager")
+    file.place().write(None, None)
+    file.close()
+    (path,) = tmp_path.rglob("pager.cursor")
+    path.write_text(f'{{"acked":{acked},"handed":null}}'.ljust(511) + "\n")
+    with pytest.raises(Refused, match="cannot be read"):
+        CursorFile("pager")

@@ -78,7 +78,7 @@ def nothing_waits(subscription: Subscription) -> bool:
 
 async def settled(subscription: Subscription) -> None:
     """Wait until all are up, and forget what was told until then: a process takes its time to start."""
-    await eventually(lambda: not subscription.needs(), "all up")
+    await eventually(lambda: all(map(subscription.is_well, subscription.ids())), "all up")
     while not nothing_waits(subscription):
         await taken(subscription)
 
@@ -107,7 +107,7 @@ def test_launchers_that_fall_silent_together_are_told_of_together() -> None:
                 assert len({one.data["group"] for one in suspected}) == 1
                 assert len({one.id for one in suspected}) == 3
                 assert all(one.data["silent_s"] >= 1.5 * SUSPECT_AFTER_S for one in suspected)
-                assert subscription.needs() == set(NAMES)
+                assert not any(map(subscription.is_well, NAMES))
                 lost = [await taken(subscription) for _ in NAMES]
                 assert kinds(lost) == ["host.lost"] * 3
                 assert not any(one.data["certain"] for one in suspected + lost)
@@ -115,7 +115,7 @@ def test_launchers_that_fall_silent_together_are_told_of_together() -> None:
                 back = [await taken(subscription) for _ in NAMES]
                 assert kinds(back) == ["host.back"] * 3
                 assert all(one.data["certain"] and one.data["boot_id"] == "b1" for one in back)
-                assert subscription.needs() == set()
+                assert all(map(subscription.is_well, subscription.ids()))
                 beating.cancel()
             finally:
                 launchers.end()
@@ -132,7 +132,7 @@ def test_a_launcher_that_registers_and_never_calls_is_noticed() -> None:
             assert kinds(told) == ["host.suspect", "host.lost"]
             assert told[0].source == SOURCE
             register(subscription)
-            assert subscription.needs() == {"host"}
+            assert not subscription.is_well("host")
             assert nothing_waits(subscription)
 
     enact(play)
@@ -152,7 +152,7 @@ def test_a_farewell_is_for_certain_and_comes_after_what_was_sent_before_it() -> 
             assert (told[2].data["run"], told[2].data["together"], told[2].label) == (1, 1, None)
             assert told[2].id.endswith("/watch")
             assert Event.from_wire(told[2].to_wire()).data == told[2].data
-            assert subscription.needs() == {"host"}
+            assert not subscription.is_well("host")
             await asyncio.sleep(SUSPECT_AFTER_S * 2)
             assert nothing_waits(subscription)
             again = await attached(spec, run=2)
@@ -222,7 +222,7 @@ def test_an_application_that_blocks_the_loop_accuses_nobody() -> None:
                     time.sleep(SUSPECT_AFTER_S * 3)  # noqa: ASYNC251 - that is the point
                     await asyncio.sleep(SUSPECT_AFTER_S)
                 assert nothing_waits(subscription)
-                assert subscription.needs() == set()
+                assert all(map(subscription.is_well, subscription.ids()))
             finally:
                 launchers.end()
 

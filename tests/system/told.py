@@ -74,7 +74,9 @@ def start(host: Host, count: int, prefix: str = "burst") -> dict[str, int]:
         async with relaunch.connect(str(host.socket)) as launcher:
             argv = ["sleep", "1000"]
             jobs = await asyncio.gather(*(launcher.submit(f"{prefix}/{n}", argv) for n in range(count)))
-            return {job.label: job.pid or 0 for job in jobs}
+            pids = {job.label: job.pid for job in jobs if job.pid is not None}
+            assert len(pids) == count
+            return pids
 
     return asyncio.run(submit())
 

@@ -15,15 +15,13 @@ from relaunch.applying.plan import Step, plan
 from relaunch.applying.wanted import HERE, Wish
 from relaunch.client import calls
 from relaunch.client.asking import tasks, until_answered
-from relaunch.client.calls import Call
-from relaunch.client.cluster import ANSWER_S, FANOUT, Cluster
+from relaunch.client.calls import ANSWER_S, FANOUT, FOR_EVER_S, Call
+from relaunch.client.cluster import Cluster
 from relaunch.client.connection import Connection
 from relaunch.client.ssh_command import PROMPTED_S
 from relaunch.errors import OtherVersion, OutcomeUnknown, ProtocolBroken, RelaunchError
 from relaunch.model import JobSpec, JobStatus
 
-# Grace of a stop, start and answer take what they take; a connection that breaks is noticed all the same.
-_FOR_EVER_S = 10 * 365 * 86400.0
 # A launcher that is replaced or dies is there again at once; a host that is cut off is not worth waiting for.
 _TRIES = 3
 _NO_METHOD = "org.varlink.service.MethodNotFound"
@@ -73,7 +71,8 @@ class Hosts:
         Raises:
             RelaunchError: What the launcher answered, or that it could not be reached, or not in time.
         """
-        limit_s = _FOR_EVER_S if waits else self._timeout_s
+        # Grace of a stop, start and answer take what they take; a connection that breaks is noticed all the same.
+        limit_s = FOR_EVER_S if waits else self._timeout_s
 
         async def ask(connection: Connection) -> Any:
             return await until_answered(connection, lambda: connection.call(call), tries=_TRIES)

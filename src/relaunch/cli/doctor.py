@@ -17,6 +17,7 @@ from dataclasses import replace
 from relaunch.cli.checks import SERVE, findings
 from relaunch.cli.output import write
 from relaunch.cli.reach import Answering, reach
+from relaunch.client.calls import FANOUT
 from relaunch.client.nodesets import expand, fold
 from relaunch.client.ssh_command import TIMEOUT_S
 
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
 
     Found = dict[str, list[Finding]]
 
-FANOUT = 32
 HERE = "here"
 _MARKS = {"ok": "ok", "warn": "warn", "fail": "FAIL"}
 

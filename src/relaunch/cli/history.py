@@ -9,8 +9,8 @@ from contextlib import aclosing
 
 from relaunch.cli.interrupted import Interrupted
 from relaunch.cli.interruption import run_until_interrupted
-from relaunch.cli.over import ANSWER_S
 from relaunch.cli.progress import Progress
+from relaunch.client.calls import ANSWER_S
 from relaunch.client.cluster import Cluster
 from relaunch.errors import OutcomeUnknown, RelaunchError, Usage
 

@@ -10,7 +10,7 @@ import os
 from time import monotonic
 
 from relaunch.cli.interrupted import Interrupted, Interruptible
-from relaunch.cli.over import ANSWER_S
+from relaunch.client.calls import ANSWER_S, FOR_EVER_S
 from relaunch.client.fan import Fan, late, may_be_repeated, message
 from relaunch.client.ssh_command import PROMPTED_S, TIMEOUT_S
 from relaunch.errors import OutcomeUnknown, RelaunchError, TimedOut, Unreachable
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from relaunch.client.head_start import Begun
     from relaunch.client.ssh import HostConnection
 
-FOR_EVER_S = 10 * 365 * 86400.0
 _LEFT_S = 1.0
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 
 from relaunch.cli.grammar import BY_NAME, GLOBAL, HOSTS_VARIABLE
+from relaunch.client.calls import FANOUT
 from relaunch.errors import Usage
 
 TYPE_CHECKING = False
@@ -17,8 +18,6 @@ if TYPE_CHECKING:
 
     from relaunch.cli.grammar import Command, Option
 
-FANOUT = 32
-ANSWER_S = 30.0
 _OWN_FLAG = "-H"
 _NOT_FOR_HOSTS = ("bridge", "completion", "connections", "doctor", "load", "save", "schema", "version")
 # Their files say which hosts they are for; what is not typed is not to take any of those away.

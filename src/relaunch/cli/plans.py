@@ -14,10 +14,10 @@ from relaunch.applying.looking import Hosts, Plans, look
 from relaunch.applying.plan import CHANGES, Step, Verb
 from relaunch.applying.wanted import HERE, Wish, wish_of
 from relaunch.cli.output import say, write
-from relaunch.cli.over import FANOUT, Over
+from relaunch.cli.over import Over
 from relaunch.cli.progress import Progress
 from relaunch.cli.results import Line, failure_line, tell_folded
-from relaunch.client.cluster import ANSWER_S
+from relaunch.client.calls import ANSWER_S, FANOUT
 from relaunch.client.quick import encode
 from relaunch.errors import BadJobFile, RelaunchError
 from relaunch.jobfile import read_paths

@@ -10,8 +10,8 @@ import contextlib
 
 from relaunch.cli.interruption import run_until_interrupted
 from relaunch.cli.output import write_bytes
-from relaunch.cli.over import ANSWER_S
 from relaunch.client.asking import tasks
+from relaunch.client.calls import ANSWER_S
 from relaunch.client.ssh import HostConnection, connect_host
 from relaunch.client.ssh_serve import serve
 from relaunch.errors import OutcomeUnknown, RelaunchError

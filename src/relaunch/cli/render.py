@@ -202,6 +202,4 @@ def moment(at: float | None) -> str | None:
     """A time on the clock of the one who reads, to the second."""
     if at is None:
         return None
-    import time
-
     return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(at))

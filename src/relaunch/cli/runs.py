@@ -13,11 +13,10 @@ import signal
 from relaunch.cli.interruption import be_quiet
 from relaunch.cli.many import request_id
 from relaunch.cli.output import OutputFailed, say
-from relaunch.cli.over import ANSWER_S
 from relaunch.cli.remote import Lines, each
 from relaunch.cli.run import BETWEEN_RUNS, ENDING
 from relaunch.client.asking import until_answered
-from relaunch.client.calls import list_jobs, send_signal, stop, submit, wait
+from relaunch.client.calls import ANSWER_S, list_jobs, send_signal, stop, submit, wait
 from relaunch.client.fan import late
 from relaunch.errors import OutcomeUnknown, RelaunchError, Unreachable
 

@@ -45,7 +45,6 @@ def run(arguments: Arguments) -> int:
     if arguments["replace"]:
         with contextlib.suppress(NoLauncher):
             return _replace(arguments)
-    _fill_standard_streams()
     path, state = prepare_places()
     lock = take_lock(state, path)
     listener, path, started_by = listen(path)
@@ -86,15 +85,6 @@ def _told(_host: str, answer: tuple[str, int]) -> Told:
     word, keeper_pid = answer
     words = {"started": "the launcher serves", "running": "it serves already", "replaced": "the launcher was replaced"}
     return Told([Line(f"{words[word]}: keeper pid {keeper_pid}", words[word])])
-
-
-def _fill_standard_streams() -> None:
-    """Open what the caller closed, so that neither lock nor socket passes for a standard stream."""
-    fd = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
-    while fd <= 2:  # the lowest free ones are given first
-        os.set_inheritable(fd, True)
-        fd = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
-    os.close(fd)
 
 
 def _become_keeper(passed: dict[str, int], ready: int | None, launcher: list[str]) -> NoReturn:

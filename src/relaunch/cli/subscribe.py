@@ -17,14 +17,16 @@ import signal
 import time
 
 from relaunch.cli.executing import Executor
+from relaunch.cli.interrupted import ENDING
 from relaunch.cli.interruption import readers
 from relaunch.cli.output import STDOUT, OutputFailed, encoded, say_if_room, write_bytes
 from relaunch.cli.since import parse_since
 from relaunch.cli.telling import Lines
 from relaunch.cli.values import TRANSPORTS
+from relaunch.client.calls import FANOUT
 from relaunch.client.quick import encode
 from relaunch.errors import OutcomeUnknown, Usage
-from relaunch.subscribing import FANOUT, Subscriber, subscribe
+from relaunch.subscribing import Subscriber, subscribe
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -34,7 +36,6 @@ if TYPE_CHECKING:
     from relaunch.event import Event
 
 TOO_FEW = 1
-_ENDING_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _SERVE_ONLY = ("address", "advertise", "transport", "suspect_after")
 _HOSTS_VARIABLE = "LAUNCH_HOSTS"
 _TOGETHER_WITHIN_S = 0.5
@@ -142,7 +143,7 @@ def _ending() -> Iterator[tuple[asyncio.Event, asyncio.Event]]:
     """What says that it is to end: a signal; and that nobody reads any more, as when an ssh session is over."""
     loop, ended, gone = asyncio.get_running_loop(), asyncio.Event(), asyncio.Event()
     # As by nohup, or by `&` in a script, some may be ignored.
-    numbers = [number for number in _ENDING_SIGNALS if signal.getsignal(number) != signal.SIG_IGN]
+    numbers = [number for number in ENDING if signal.getsignal(number) != signal.SIG_IGN]
     for number in numbers:
         loop.add_signal_handler(number, ended.set)
     with readers(gone.set):

@@ -4,10 +4,10 @@ Each function raises ValueError with the line for the user. Knows the forms that
 bounds of a job's spec, which the launcher checks.
 """
 
+# As in relaunch.fields, which would bring re and dataclasses with it.
 DURATION_S_MAX = 10 * 365 * 86400
 TRANSPORTS = ("quic", "tcp")
 JOB_FORMATS = ("json", "toml", "plist", "binary")
-SUSPECT_AFTER_S_MIN, SUSPECT_AFTER_S_MAX = 0.2, 3600.0
 _SIZES = {"K": 2**10, "M": 2**20, "G": 2**30}
 
 
@@ -60,6 +60,8 @@ def some_seconds(given: str) -> float:
 
 def suspicion(given: str) -> float:
     """The length of a silence in seconds, after which a host is suspected."""
+    from relaunch.core.liveness import SUSPECT_AFTER_S_MAX, SUSPECT_AFTER_S_MIN  # heavy, and for one option only
+
     length_s = seconds(given)
     if not SUSPECT_AFTER_S_MIN <= length_s <= SUSPECT_AFTER_S_MAX:
         raise ValueError(f"{given!r} is not from {SUSPECT_AFTER_S_MIN} to {SUSPECT_AFTER_S_MAX:g} seconds")

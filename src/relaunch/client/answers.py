@@ -45,7 +45,7 @@ class LauncherStatus:
         launcher_pid: The process that answered.
         launcher_starts: How often the keeper has started a launcher.
         socket: Where it listens.
-        now: What its clock said when it answered, seconds since the epoch; None before there was this field.
+        now: What its clock said when it answered, seconds since the epoch.
         uptime_s: How long this launcher has run.
         boot_id: Of the running kernel.
         jobs: Number of jobs in each state.
@@ -60,12 +60,12 @@ class LauncherStatus:
     launcher_pid: int
     launcher_starts: int
     socket: str
+    now: float
     uptime_s: float
     boot_id: str
     jobs: Mapping[str, int]
     journal: Mapping[str, Any]
     subscribers: Sequence[Mapping[str, Any]]
-    now: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,7 +128,7 @@ def delivery(wire: Mapping[str, Any]) -> Delivery:
 
 def status(wire: Mapping[str, Any]) -> LauncherStatus:
     """What a launcher says of itself."""
-    return LauncherStatus(**{name: wire[name] for name in LauncherStatus.__dataclass_fields__ if name in wire})
+    return LauncherStatus(**{name: wire[name] for name in LauncherStatus.__dataclass_fields__})
 
 
 def description(wire: Mapping[str, Any]) -> Description:

@@ -1,7 +1,8 @@
 """Every call that a launcher answers, built and read in one place for both clients.
 
-Knows each method's name, its parameters, and which part of the reply is the answer. Refuses to know how bytes travel
-and what an answer is made into. Imports nothing but the errors: the quickest command passes through here.
+Knows each method's name, its parameters, which part of the reply is the answer, and how long that may take. Refuses to
+know how bytes travel and what an answer is made into. Imports nothing but the errors: the quickest command passes
+through here.
 """
 
 from __future__ import annotations
@@ -14,6 +15,13 @@ if TYPE_CHECKING:
     from typing import Any
 
     Wire = dict[str, Any]
+
+ANSWER_S = 30.0
+"""How long an answer may take, where nobody says otherwise."""
+FOR_EVER_S = 10 * 365 * 86400.0
+"""How long one may take that waits for jobs: a limit that is none, where a number is needed."""
+FANOUT = 32
+"""How many hosts are asked at a time, where nobody says otherwise."""
 
 
 class Call:
@@ -40,8 +48,9 @@ class Call:
         streams: bool = False,
         slow: bool = False,
         changes: bool = False,
+        interface: str = INTERFACE,
     ) -> None:
-        self.method = f"{INTERFACE}.{method}"
+        self.method = f"{interface}.{method}"
         self.parameters = {name: value for name, value in parameters.items() if value is not None}
         self.answer = answer
         self.streams = streams

@@ -13,6 +13,7 @@ from contextlib import AsyncExitStack, aclosing
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
+from relaunch.client.calls import ANSWER_S, FANOUT
 from relaunch.client.nodesets import hosts_of
 from relaunch.client.ssh import HostConnection, connect_host
 from relaunch.client.ssh_command import TIMEOUT_S
@@ -26,8 +27,6 @@ if TYPE_CHECKING:
     from relaunch.client.head_start import Begun
     from relaunch.event import Event
 
-FANOUT = 32
-ANSWER_S = 30.0
 # What waits for a slow reader of events; then the launchers are made to wait, and lose nothing.
 _WAITING_MAX = 1024
 _AGAIN_S, _AGAIN_MAX_S = 0.1, 10.0
@@ -275,7 +274,7 @@ class _Follower:
         since_at, count = self._begin
         if since_at is not None and count is None:
             return since_at, []
-        now = (await self._host.status()).now or time.time()
+        now = (await self._host.status()).now
         # Nothing that the host has seen since then is left out, even if the answer was long on its way.
         begun_at = now - (_uptime_s() - self._begun_at)
         if not count:

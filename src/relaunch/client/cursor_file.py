@@ -11,7 +11,8 @@ import os
 from typing import Any
 
 from relaunch.core.delivery import Cursor
-from relaunch.errors import Refused
+from relaunch.core.delivery_wire import read_cursor, write_cursor
+from relaunch.errors import ProtocolBroken, Refused
 from relaunch.places import make_private, state_directory
 from relaunch.subscription import check_name
 
@@ -44,7 +45,7 @@ class CursorFile:
         except BlockingIOError:
             os.close(self._fd)
             raise Refused(f"name {name!r} is in use by another process; end that one, or take another name") from None
-        except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        except (OSError, ValueError, TypeError, KeyError, AttributeError, ProtocolBroken) as error:
             os.close(self._fd)
             raise Refused(f"name {name!r}: {self._path} cannot be read ({error}); remove it to begin anew") from None
 
@@ -82,7 +83,7 @@ class CursorFile:
         while text := os.pread(self._fd, _RECORD_BYTES, number * _RECORD_BYTES):
             record = json.loads(text)
             place = KeptPlace(self, number, str(record.get("host", "")))
-            place.acked, place.handed = _cursor(record["acked"]), _cursor(record["handed"])
+            place.acked, place.handed = _read_cursor(record["acked"]), _read_cursor(record["handed"])
             begun_at = record.get("begun_at")
             place.begun_at = None if begun_at is None else float(begun_at)
             found[place.host] = place
@@ -126,7 +127,7 @@ class KeptPlace:
             Refused: The disk does not take it.
         """
         self.acked, self.handed = acked, handed
-        record: dict[str, Any] = {"acked": _write(acked), "handed": _write(handed)}
+        record: dict[str, Any] = {"acked": write_cursor(acked), "handed": write_cursor(handed)}
         if self.host:
             record["host"] = self.host
         if acked is None and self.begun_at is not None:
@@ -134,9 +135,5 @@ class KeptPlace:
         self._file.put(self._number, record)
 
 
-def _write(cursor: Cursor | None) -> dict[str, Any] | None:
-    return None if cursor is None else {"epoch": cursor.epoch, "sequence": cursor.sequence}
-
-
-def _cursor(wire: Any) -> Cursor | None:
-    return None if wire is None else Cursor(str(wire["epoch"]), int(wire["sequence"]))
+def _read_cursor(wire: object) -> Cursor | None:
+    return None if wire is None else read_cursor(wire)

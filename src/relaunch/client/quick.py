@@ -9,6 +9,7 @@ from __future__ import annotations
 import _socket
 import sys
 
+from relaunch.client.calls import ANSWER_S
 from relaunch.client.endpoint import check_peer, connect_failed, lost, trusted_path
 from relaunch.errors import BadCall, OutcomeUnknown, ProtocolBroken, TimedOut
 
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
 MESSAGE_BYTES_MAX = 4 * 1024 * 1024
 ANSWER_BYTES_MAX = 64 * 1024 * 1024
 _RECEIVE_BYTES = 256 * 1024
-ANSWER_S = 30.0
 _TRIES = 5
 STDERR = 2
 

@@ -312,6 +312,4 @@ class HostConnection(Connection):
 
 
 def _who() -> Call:
-    call = Call("GetInfo", {}, "version")
-    call.method = "org.varlink.service.GetInfo"
-    return call
+    return Call("GetInfo", {}, "version", interface="org.varlink.service")

@@ -65,8 +65,6 @@ def from_document(document: Wire) -> Job:
         KeyError, TypeError, ValueError, RelaunchError: The document is not one of ours.
     """
     data = dict(document["state_data"])
-    if document["state"] == "finished" and "final" not in data:
-        data["final"] = _was_stopped(document)
     if data.get("ask") is not None:
         data["ask"] = Ask(*data["ask"])
     return Job(
@@ -82,12 +80,3 @@ def from_document(document: Wire) -> Job:
         **{name: document.get(name, default) for name, default in _SELDOM.items() if name != "again_at"},
         again_at=tuple(document.get("again_at", ())),
     )
-
-
-def _was_stopped(document: Wire) -> bool:
-    """Whether a job had been stopped for good that a launcher from before boots were answered has left finished.
-
-    Nothing but a command or a shutdown ended a kept job then. One in a backoff may have met either: it is left alone.
-    """
-    reason = (document["exit"] or {}).get("reason")
-    return reason == "stopped" or (bool(document["spec"].get("keep_alive")) and reason != "shutdown")

@@ -16,7 +16,9 @@ from typing import Literal, assert_never
 BEATS = 5
 # Last heartbeats of those that vanish together lie up to a beat apart, and on busy hosts or networks a little more.
 BEATS_TOGETHER = 1.5
-SUSPECT_AFTER_S_MIN = 0.2
+SUSPECT_AFTER_S = 3.0
+"""For how long a host may be silent, where nobody says otherwise."""
+SUSPECT_AFTER_S_MIN, SUSPECT_AFTER_S_MAX = 0.2, 3600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +30,7 @@ class Terms:
         lost_after_s: After that it is taken for lost.
     """
 
-    suspect_after_s: float = 3.0
+    suspect_after_s: float = SUSPECT_AFTER_S
     lost_after_s: float = 9.0
 
     @property

@@ -12,14 +12,15 @@ from relaunch.errors import ProtocolBroken
 MESSAGE_BYTES_MAX = 4 * 1024 * 1024
 # What a client takes from its own launcher: ten thousand jobs in one list.
 ANSWER_BYTES_MAX = 64 * 1024 * 1024
-_encode = json.JSONEncoder(separators=(",", ":"), ensure_ascii=True).encode
+json_text = json.JSONEncoder(separators=(",", ":"), ensure_ascii=True).encode
+"""A value as JSON, in as few characters as can be, all of them ASCII."""
 
 Message = dict[str, Any]
 
 
 def encode(message: Message) -> bytes:
     """One message as it goes on the wire, its NUL included."""
-    return _encode(message).encode("ascii") + b"\0"
+    return json_text(message).encode("ascii") + b"\0"
 
 
 class Decoder:

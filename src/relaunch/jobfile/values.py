@@ -11,6 +11,7 @@ from typing import Any
 from relaunch.errors import BadSpec
 from relaunch.fields import (
     BOUND_MAX,
+    DURATION_S_MAX,
     INHERIT,
     Reader,
     a_flag,
@@ -32,7 +33,6 @@ from relaunch.labels import LABEL_BYTES_MAX
 from relaunch.policy import PORT_MAX
 
 _NO_NUL = f"^[^\\u0000]*{END}"
-_DURATION_S_MAX = 10 * 365 * 86400
 _MASK_MAX = 0o777
 # What strtoul(3) makes of a text: 0 before octal digits, 0x before hexadecimal ones. No more than 0777.
 _MASK = re.compile(r"0+[0-7]{0,3}|0[xX]0*(?:1[0-9a-fA-F]{2}|[0-9a-fA-F]{1,2})|[1-9][0-9]?|[1-4][0-9]{2}|50[0-9]|51[01]")
@@ -216,9 +216,9 @@ ARGUMENTS = Leaf(
     "array of strings", _arguments, {"type": ["array", "null"], "items": {"type": "string", "pattern": _NO_NUL}}
 )
 LABEL = Leaf("label", _label, LABEL_SHAPE)
-SECONDS = Leaf("seconds", duration_s, {"type": "number", "minimum": 0, "maximum": _DURATION_S_MAX}, _plain_number)
+SECONDS = Leaf("seconds", duration_s, {"type": "number", "minimum": 0, "maximum": DURATION_S_MAX}, _plain_number)
 SOME_SECONDS = Leaf(
-    "seconds", some_time_s, {"type": "number", "exclusiveMinimum": 0, "maximum": _DURATION_S_MAX}, _plain_number
+    "seconds", some_time_s, {"type": "number", "exclusiveMinimum": 0, "maximum": DURATION_S_MAX}, _plain_number
 )
 MASK = Leaf(
     "integer, or string as in C",

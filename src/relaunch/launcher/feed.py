@@ -151,10 +151,6 @@ def _counts_from_the_end(request: Request) -> bool:
 
 def event_of(source: str, stored: StoredEvent) -> Event:
     """A stored event as it is told; what damage made of one that SQLite did not see is told for what it is."""
-    try:
-        data = {"boot_id": stored.boot_id, **_told(stored.data)}
-    except (ValueError, TypeError):
-        data = {"boot_id": stored.boot_id, "unreadable": stored.data}
     return Event(
         source=source,
         epoch=stored.epoch,
@@ -162,7 +158,7 @@ def event_of(source: str, stored: StoredEvent) -> Event:
         kind=stored.kind,
         label=stored.label,
         at=stored.at,
-        data=data,
+        data={"boot_id": stored.boot_id, **_told(stored.data)},
     )
 
 

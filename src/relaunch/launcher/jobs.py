@@ -3,17 +3,16 @@
 Knows how jobs are found and chosen. Refuses to know what becomes of them.
 """
 
-import json
 from collections.abc import Iterable, Iterator
 from itertools import islice
 
 from relaunch.core.document import without_spec
 from relaunch.core.job import Finished, Job, Running, Stopping, Waiting
+from relaunch.core.varlink import json_text
 from relaunch.errors import NoSuchLabel
 from relaunch.labels import no_such, select
 
 FINISHED_MAX = 1_000
-_dump = json.JSONEncoder(separators=(",", ":")).encode
 
 
 def key_of(job: Job) -> str:
@@ -90,8 +89,8 @@ class Jobs:
         """The job's document as text; its spec never changes and is put into words once."""
         spec = self._specs.get(job.id)
         if spec is None:
-            spec = self._specs[job.id] = _dump(job.spec.to_wire())
-        return f'{{"spec":{spec},{_dump(without_spec(job))[1:]}'
+            spec = self._specs[job.id] = json_text(job.spec.to_wire())
+        return f'{{"spec":{spec},{json_text(without_spec(job))[1:]}'
 
     def superfluous(self) -> list[Job]:
         """Those that have been finished for longest, where there are more than ``FINISHED_MAX``."""

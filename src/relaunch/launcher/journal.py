@@ -13,7 +13,6 @@ takes it (everything that has already happened). Refuses to know what an event m
 
 import asyncio
 import contextlib
-import json
 import logging
 import queue
 import sqlite3
@@ -25,6 +24,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from relaunch import database
+from relaunch.core.varlink import json_text
 from relaunch.errors import JournalFailed
 from relaunch.fields import Wire
 from relaunch.launcher import journal_file
@@ -46,7 +46,6 @@ LOOK_S = 1.0
 READ_MAX = 1_000
 READ_BYTES_MAX = 1024 * 1024
 Found = TypeVar("Found")
-_dump = json.JSONEncoder(separators=(",", ":")).encode
 log = logging.getLogger("relaunch")
 
 
@@ -236,7 +235,7 @@ class Journal:
         try:
             return await self._loop.run_in_executor(self._reader, read, *args)
         except sqlite3.Error as error:
-            if journal_file.is_damage(error):
+            if database.is_damage(error):
                 self._damage = str(error)
             await self._look_again()
         try:
@@ -354,12 +353,12 @@ class Journal:
             try:
                 self._transact(writes)
             except sqlite3.DatabaseError as error:
-                if not journal_file.is_damage(error):
+                if not database.is_damage(error):
                     raise
                 self._start_anew(writes, str(error))
                 self._transact(writes)
         except (sqlite3.Error, JournalFailed) as error:
-            self._busy = journal_file.is_busy(error)
+            self._busy = database.is_busy(error)
             self.problem = f"the journal {self.path} cannot be written: {error}"
             return self.problem
         self.problem = None
@@ -405,7 +404,8 @@ class Journal:
         if event.more is not None:
             event.data.update(event.more())
             event.more = None
-        return StoredEvent(self.epoch, sequence, event.kind, event.label, event.at, self._boot_id, _dump(event.data))
+        data = json_text(event.data)
+        return StoredEvent(self.epoch, sequence, event.kind, event.label, event.at, self._boot_id, data)
 
     def _put(self, write: Write) -> None:
         if write.stored:

@@ -1,6 +1,6 @@
 """The journal's database file: its form, opened, checked, set aside where it cannot be used.
 
-Knows the schema and what damage looks like. Never deletes a file. Refuses to know what is written, and when.
+Knows the schema. Never deletes a file. Refuses to know what is written, and when.
 """
 
 import contextlib
@@ -14,26 +14,24 @@ from dataclasses import dataclass, field
 from relaunch import database
 from relaunch.errors import JournalFailed
 
-APPLICATION_ID = 0x726C6E63
-VERSION = 2
-SCHEMA = f"""
-PRAGMA application_id = {APPLICATION_ID};
-PRAGMA user_version = {VERSION};
+FORM = database.Form(
+    application_id=0x726C6E63,
+    version=2,
+    schema="""
 CREATE TABLE events (
     sequence INTEGER PRIMARY KEY, kind TEXT NOT NULL, label TEXT, at REAL NOT NULL, boot_id TEXT NOT NULL,
     data TEXT NOT NULL
 ) STRICT;
 CREATE TABLE documents (id TEXT PRIMARY KEY, document TEXT NOT NULL, checksum INTEGER NOT NULL) STRICT;
 CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
-"""
+""",
+)
 
 # In its place: to replace the row would move it, write its index anew, and take twice as long.
 _PUT = """
 INSERT INTO documents VALUES (?, ?, ?)
 ON CONFLICT (id) DO UPDATE SET document = excluded.document, checksum = excluded.checksum
 """
-# The first form knew of no documents but those of jobs.
-FROM_FORM_1 = f"ALTER TABLE jobs RENAME TO documents; PRAGMA user_version = {VERSION};"
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +59,8 @@ def open_or_set_aside(path: str) -> Opened:
     try:
         return _open(path)
     except sqlite3.OperationalError as error:
-        if not is_damage(error) and error.sqlite_errorcode != sqlite3.SQLITE_ERROR:  # that one is: no such table
+        no_such_table = error.sqlite_errorcode == sqlite3.SQLITE_ERROR
+        if not no_such_table and not database.is_damage(error):
             raise JournalFailed(f"the journal {path} cannot be opened: {error}") from None
         return open_new(path, str(error))
     except (sqlite3.DatabaseError, ValueError, OSError) as error:
@@ -76,10 +75,9 @@ def open_new(path: str, why: str | None) -> Opened:
     """
     try:
         aside = database.set_aside(path)
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+        database.create(path)
         connection = _connect(path)
-        _prepare(connection)
-        connection.executescript(f"BEGIN; {SCHEMA}")
+        FORM.begin(connection)
         put_meta(connection, "epoch", secrets.token_hex(8))
         connection.execute("COMMIT")
         told = f"{aside}: {why}" if aside else why
@@ -89,16 +87,10 @@ def open_new(path: str, why: str | None) -> Opened:
 
 
 def _connect(path: str) -> sqlite3.Connection:
-    connection = sqlite3.connect(path, timeout=5.0, isolation_level=None, check_same_thread=False)
+    connection = database.connect(path, wait_s=5.0)
     connection.text_factory = _text
-    return connection
-
-
-def _prepare(connection: sqlite3.Connection) -> None:
-    connection.execute("PRAGMA journal_mode = WAL")
-    connection.execute("PRAGMA synchronous = NORMAL")
-    connection.execute("PRAGMA wal_autocheckpoint = 0")
     connection.execute("PRAGMA temp_store = MEMORY")
+    return connection
 
 
 def _open(path: str) -> Opened:
@@ -109,24 +101,11 @@ def _open(path: str) -> Opened:
             raise ValueError("it is not an SQLite database")
     connection = _connect(path)
     try:
-        application, version = (connection.execute(f"PRAGMA {name}").fetchone()[0] for name in _IDENTITY)
-        if application != APPLICATION_ID:
-            raise ValueError("it belongs to another program")
-        if version not in (1, VERSION):
-            raise ValueError(f"it has the form {version}; this version reads the form {VERSION}")
-        _prepare(connection)  # only now, for this changes the file
-        verdict = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
-        if verdict != "ok":
-            raise ValueError(str(verdict))
-        if version == 1:
-            connection.executescript(f"BEGIN; {FROM_FORM_1} COMMIT;")
+        FORM.check(connection)
         return _read(connection, path, None)
     except BaseException:
         connection.close()
         raise
-
-
-_IDENTITY = ("application_id", "user_version")
 
 
 def _read(connection: sqlite3.Connection, path: str, set_aside: str | None) -> Opened:
@@ -200,17 +179,3 @@ def _text(raw: bytes) -> str:
 
 def _uri(path: str) -> str:
     return path.replace("%", "%25").replace("?", "%3f").replace("#", "%23")
-
-
-def is_damage(error: sqlite3.Error) -> bool:
-    """Whether an error says that the file itself is broken, rather than that the disk is full or busy."""
-    code: int | None = getattr(error, "sqlite_errorcode", None)  # what the module itself raises has none
-    return code is not None and code & 0xFF in _DAMAGE
-
-
-def is_busy(error: Exception) -> bool:
-    """Whether an error says that somebody else holds the file at the moment."""
-    return isinstance(error, sqlite3.Error) and getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_BUSY
-
-
-_DAMAGE = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_FORMAT)

@@ -47,15 +47,10 @@ class Listening:
         self._ordered = set[str]()
         self._looking: dict[str, asyncio.Task[None]] = {}
         self._watch_then = set[str]()
-        self._addresses: dict[str, list[tuple[str, str]]] = {}
 
     def holds(self, job_id: str) -> bool:
         """Whether the keeper is known to listen for this job."""
         return job_id in self._held
-
-    def addresses(self, job_id: str) -> list[tuple[str, str]]:
-        """Name and address of each of a job's sockets, with the ports that they got, where this launcher was told."""
-        return self._addresses.get(job_id, [])
 
     def listen(self, job_id: str, sockets: Sockets) -> None:
         """Have the keeper listen; ``on_listening`` or ``on_failed`` follows, also where it does so already."""
@@ -84,7 +79,6 @@ class Listening:
         self._watch_then.discard(job_id)
         self._ordered.discard(job_id)
         self._held.discard(job_id)
-        self._addresses.pop(job_id, None)
         self._link.order("close", key=job_id)
 
     def close_all_but(self, job_ids: Collection[str]) -> None:
@@ -103,7 +97,6 @@ class Listening:
             case "listening":
                 if key in self._ordered:
                     self._held.add(key)
-                    self._addresses[key] = [(name, address) for name, address in report["addresses"]]
                     self._on_listening(key)
             case "called":
                 if key in self._held and key in self._ordered:

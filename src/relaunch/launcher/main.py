@@ -19,11 +19,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from relaunch import __version__
-from relaunch.core.document import from_document, to_document
+from relaunch.core.document import to_document
 from relaunch.core.job import Job
 from relaunch.errors import RelaunchError
 from relaunch.keeper.wire import Message
 from relaunch.launcher.alarm import boottime
+from relaunch.launcher.documents import of_jobs
 from relaunch.launcher.feed import Feed
 from relaunch.launcher.handlers import Handlers, Identity
 from relaunch.launcher.journal import Journal, NewEvent, StoredEvent, Write
@@ -137,7 +138,7 @@ class Launcher:
         }
         kind = "launcher.started" if hello["launcher_starts"] == 1 else "launcher.restarted"
         same_boot = journal.previous_boot_id in (None, hello["boot_id"])
-        jobs = _jobs(journal)
+        jobs = of_jobs(journal.documents, lambda job: job)
         # The run in one commit with its first event, and before anybody is told of it.
         documents: dict[str, str | None] = {RUN: json.dumps({"run": subscriptions.speaker.run})}
         if not same_boot:
@@ -254,18 +255,6 @@ def places() -> int:
 
 def _event(kind: str, data: dict[str, Any]) -> NewEvent:
     return NewEvent(kind, None, data, time.time())
-
-
-def _jobs(journal: Journal) -> list[Job]:
-    jobs = []
-    for job_id, text in journal.documents.items():
-        if ":" in job_id:  # no job's
-            continue
-        try:
-            jobs.append(from_document(json.loads(text)))
-        except (AttributeError, KeyError, TypeError, ValueError, RelaunchError) as error:
-            log.error("job %s cannot be read from the journal and is passed over: %r", job_id, error)
-    return jobs
 
 
 def _next_run(journal: Journal) -> int:

@@ -13,13 +13,13 @@ from dataclasses import dataclass
 
 from relaunch.core.document import from_document
 from relaunch.core.job import Job
+from relaunch.core.varlink import json_text
 from relaunch.errors import RelaunchError, from_wire
 from relaunch.fields import Wire
 from relaunch.model import JobSpec
 
 PAST_MAX = 1_000
 _PREFIX = "request:"
-_dump = json.JSONEncoder(separators=(",", ":")).encode
 log = logging.getLogger("relaunch")
 Documents = dict[str, str | None]
 
@@ -84,7 +84,7 @@ class PastRequests:
     def keep_error(self, request: str, spec: JobSpec, error: RelaunchError) -> Documents:
         """Keep why a request was refused."""
         told = error.wire_name, error.message
-        return self._keep(request, Past(digest(spec), None, told), "error", _dump(told))
+        return self._keep(request, Past(digest(spec), None, told), "error", json_text(told))
 
     def forget(self, request: str | None) -> None:
         """What was to be written was not."""
@@ -110,5 +110,5 @@ def _read(name: str, text: str) -> tuple[float, str, Past]:
     document: Wire = json.loads(text)
     job = document.get("job")
     error = None if job else (str(document["error"][0]), str(document["error"][1]))
-    kept = None if job is None else _dump(job)
+    kept = None if job is None else json_text(job)
     return float(document["at"]), name.removeprefix(_PREFIX), Past(str(document["spec"]), kept, error)

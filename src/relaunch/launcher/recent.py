@@ -82,8 +82,13 @@ class Recent:
         if after + 1 < self._first:
             return None
         until = min(self.at.sequence, after + LOOKED_AT_MAX)
-        return choose((self._events[number] for number in range(after + 1, until + 1)), after, wanted, self._text,
-                      Bounds(count, bytes_max))  # fmt: skip
+        return choose(
+            (self._events[number] for number in range(after + 1, until + 1)),
+            after,
+            wanted,
+            self._text,
+            Bounds(count, bytes_max),
+        )
 
     def _text(self, event: StoredEvent) -> str:
         text = self._texts.get(event.sequence)

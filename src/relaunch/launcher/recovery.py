@@ -17,6 +17,7 @@ from relaunch.errors import RelaunchError
 from relaunch.keeper.wire import Message
 from relaunch.labels import check_label
 from relaunch.launcher.alarm import boottime
+from relaunch.launcher.documents import is_job_id
 from relaunch.launcher.jobs import key_of
 from relaunch.launcher.keeper_link import KeeperLink
 from relaunch.launcher.supervisor import Supervisor
@@ -180,7 +181,7 @@ def _take_in(supervisor: Supervisor, link: KeeperLink, key: str, pid: int, ticks
     except (OSError, RelaunchError):
         return
     job_id, _, run = key.partition(".")
-    if ":" in job_id:  # what else stands in the journal has a name with a colon
+    if not is_job_id(job_id):
         return
     if supervisor.jobs.get(label) or not run.isdecimal() or not argv[0] or not is_ours(pid):
         return

@@ -4,19 +4,16 @@ Read from the journal's file, as memory may be ahead of what has been committed.
 """
 
 import asyncio
-import json
-import logging
 from collections.abc import Callable, Mapping
 
 from relaunch.core.delivery import Cursor
-from relaunch.core.document import from_document
-from relaunch.errors import JournalFailed, RelaunchError
+from relaunch.core.job import Job
+from relaunch.core.varlink import json_text
+from relaunch.errors import JournalFailed
+from relaunch.launcher.documents import of_jobs
 from relaunch.launcher.job_status import status_of
 from relaunch.launcher.journal import Journal
 from relaunch.model import JobSpec
-
-log = logging.getLogger("relaunch")
-_dump = json.JSONEncoder(separators=(",", ":")).encode
 
 
 class Snapshots:
@@ -44,14 +41,7 @@ class Snapshots:
         return Cursor(epoch, sequence), await loop.run_in_executor(None, self._text, documents, wanted)
 
     def _text(self, documents: Mapping[str, str], wanted: Callable[[str], bool]) -> str:
-        jobs = []
-        for name, text in documents.items():
-            if ":" in name:  # no job's
-                continue
-            try:
-                job = from_document(json.loads(text))
-                if wanted(job.spec.label):
-                    jobs.append(_dump(status_of(job, self._output_of(job.spec)).to_wire()))
-            except (AttributeError, KeyError, TypeError, ValueError, RelaunchError) as error:
-                log.error("job %s is left out of a snapshot, for it cannot be read: %r", name, error)
-        return f"[{','.join(jobs)}]"
+        def told(job: Job) -> str | None:
+            return json_text(status_of(job, self._output_of(job.spec)).to_wire()) if wanted(job.spec.label) else None
+
+        return f"[{','.join(filter(None, of_jobs(documents, told)))}]"

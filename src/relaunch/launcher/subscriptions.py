@@ -18,6 +18,7 @@ from typing import Any
 
 from relaunch.core.delivery import Cursor
 from relaunch.core.delivery_wire import read_cursor, write_cursor
+from relaunch.core.varlink import json_text
 from relaunch.errors import BadCall, JournalFailed, NoSuchSubscription, Refused, RelaunchError, ShuttingDown
 from relaunch.fields import Wire
 from relaunch.launcher.dials import Dials
@@ -47,7 +48,6 @@ _PREFIX_DIGITS_MIN = 4
 _PREFIX = "subscription:"
 # Imported for the first subscription, in a thread: a launcher that has none starts in less time.
 _PUBLISHER = "relaunch.launcher.publisher"
-_dump = json.JSONEncoder(separators=(",", ":")).encode
 log = logging.getLogger("relaunch")
 
 
@@ -288,7 +288,7 @@ def _event(what: str, spec: SubscriptionSpec) -> NewEvent:
 
 
 def _write(spec: SubscriptionSpec, since: float, cursor: Cursor | None) -> str:
-    return _dump({"spec": spec.to_wire(), "since": since, "cursor": write_cursor(cursor)})
+    return json_text({"spec": spec.to_wire(), "since": since, "cursor": write_cursor(cursor)})
 
 
 def _read(document: dict[str, Any]) -> tuple[SubscriptionSpec, float, Cursor | None]:

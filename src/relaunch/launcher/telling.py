@@ -4,17 +4,15 @@ The form of everything is that of ``relaunch.event`` and ``core.delivery_wire``;
 leave room for. Refuses to know who is told, and when.
 """
 
-import json
 from collections.abc import Sequence
 
 from relaunch.core.delivery import Bookmark, Item
 from relaunch.core.delivery_wire import INTERFACE, Told, write_bookmark, write_item
-from relaunch.core.varlink import Message, encode
+from relaunch.core.varlink import Message, encode, json_text
 from relaunch.event import Event
 from relaunch.launcher.feed import event_of
 from relaunch.launcher.journal import StoredEvent
 
-_dump = json.JSONEncoder(separators=(",", ":")).encode
 # What stands at the end of an item that carries nothing yet.
 _NOTHING = "null}"
 
@@ -32,19 +30,19 @@ def event_text(source: str, stored: StoredEvent) -> str:
     )
     wire = event.to_wire()
     del wire["data"]
-    boot = f'{{"boot_id":{_dump(stored.boot_id)}'
+    boot = f'{{"boot_id":{json_text(stored.boot_id)}'
     data = f"{boot},{stored.data[1:]}" if len(stored.data) > 2 else f"{boot}}}"
-    return f'{_dump(wire)[:-1]},"data":{data}}}'
+    return f'{json_text(wire)[:-1]},"data":{data}}}'
 
 
 def old_event_text(source: str, stored: StoredEvent) -> str:
     """An event read from the disk, as a CloudEvent, whatever has become of it there."""
-    return _dump(event_of(source, stored).to_wire())
+    return json_text(event_of(source, stored).to_wire())
 
 
 def item_text(item: Item, payload: str | None) -> str:
     """An item; ``payload`` is the text of its event or jobs, None for one that carries nothing."""
-    text = _dump(write_item(Told(item)))
+    text = json_text(write_item(Told(item)))
     return text if payload is None else text.removesuffix(_NOTHING) + payload + "}"
 
 

@@ -1,10 +1,10 @@
 """The file of a durable subscription: SQLite, one for each name, locked while a subscriber uses it.
 
-WAL mode with ``synchronous=NORMAL``: what has been committed survives the death of any process; after a power loss the
-last of it may be missing, and comes again. A file that is damaged or foreign is renamed, never deleted; one that is
-damaged or taken away while it is used is written anew. A commit is made at once, on the caller's thread: it is an
-append to the page cache. What waits for the disk, a checkpoint and the first commit after it, is done on a thread of
-its own, and commits wait for that. Refuses to know what a cursor is good for.
+What has been committed survives the death of any process; what a power loss takes of it (see ``database``) comes again.
+A file that is damaged or foreign is renamed, never deleted; one that is damaged or taken away while it is used is
+written anew. A commit is made at once, on the caller's thread: it is an append to the page cache. What waits for the
+disk, a checkpoint and the first commit after it, is done on a thread of its own, and commits wait for that. Refuses to
+know what a cursor is good for.
 """
 
 import asyncio
@@ -26,25 +26,24 @@ from relaunch.places import make_private, state_directory
 from relaunch.subscriber.account import Account
 from relaunch.transport.certificate import Credentials, make_credentials
 
-APPLICATION_ID = 0x726C6E73
-VERSION = 1
 CHECKPOINT_COMMITS = 1_000
 LOOK_S = 1.0
-SCHEMA = f"""
-PRAGMA application_id = {APPLICATION_ID};
-PRAGMA user_version = {VERSION};
+FORM = database.Form(
+    application_id=0x726C6E73,
+    version=1,
+    schema="""
 CREATE TABLE credentials (certificate BLOB NOT NULL, key BLOB NOT NULL) STRICT;
 CREATE TABLE accounts (
     key TEXT PRIMARY KEY, id TEXT NOT NULL, secret TEXT NOT NULL, source TEXT, epoch TEXT, sequence INTEGER,
     in_doubt INTEGER NOT NULL
 ) STRICT;
-"""
+""",
+)
 _ADD = """
 INSERT INTO accounts VALUES (?, ?, ?, ?, ?, ?, 0)
 ON CONFLICT (key) DO UPDATE SET source = excluded.source, epoch = excluded.epoch, sequence = excluded.sequence
 """
 _PID_BYTES_MAX = 32
-_DAMAGE = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_FORMAT, sqlite3.SQLITE_ERROR)
 log = logging.getLogger("relaunch")
 
 
@@ -99,7 +98,7 @@ class FileStore:
                 try:
                     return cls._found(name, path, _open(path), lock)
                 except (sqlite3.DatabaseError, ValueError, TypeError) as error:
-                    if isinstance(error, sqlite3.OperationalError) and not _is_damage(error):
+                    if isinstance(error, sqlite3.OperationalError) and not database.is_damage_or_error(error):
                         raise
                     aside = database.set_aside(path)
                     log.warning("subscription %s begins anew, for its file was set aside as %s: %s", name, aside, error)
@@ -183,7 +182,7 @@ class FileStore:
         try:
             self._connection.execute(statement, row)
         except sqlite3.DatabaseError as error:
-            if not _is_damage(error):
+            if not database.is_damage_or_error(error):
                 raise
             self._begin_anew(str(error))
             self._connection.execute(statement, row)
@@ -254,32 +253,12 @@ def _take_lock(path: str, name: str) -> int:
     return fd
 
 
-def _connect(path: str) -> sqlite3.Connection:
-    return sqlite3.connect(path, timeout=0.0, isolation_level=None, check_same_thread=False)
-
-
-def _prepare(connection: sqlite3.Connection) -> None:
-    connection.execute("PRAGMA journal_mode = WAL")
-    connection.execute("PRAGMA synchronous = NORMAL")
-    connection.execute("PRAGMA wal_autocheckpoint = 0")
-
-
 def _open(path: str) -> sqlite3.Connection:
     if not stat.S_ISREG(os.lstat(path).st_mode):
         raise ValueError("it is no regular file")
-    connection = _connect(path)
+    connection = database.connect(path, wait_s=0.0)
     try:
-        application, version = (
-            connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("application_id", "user_version")
-        )
-        if application != APPLICATION_ID:
-            raise ValueError("it belongs to another program")
-        if version != VERSION:
-            raise ValueError(f"it has the form {version}; this version reads the form {VERSION}")
-        _prepare(connection)  # only now, for this changes the file
-        verdict = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
-        if verdict != "ok":
-            raise ValueError(str(verdict))
+        FORM.check(connection)
         return connection
     except BaseException:
         connection.close()
@@ -287,11 +266,10 @@ def _open(path: str) -> sqlite3.Connection:
 
 
 def _new(path: str, credentials: Credentials, rows: Iterable[tuple[object, ...]] = ()) -> sqlite3.Connection:
-    os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
-    connection = _connect(path)
+    database.create(path)
+    connection = database.connect(path, wait_s=0.0)
     try:
-        _prepare(connection)
-        connection.executescript(f"BEGIN; {SCHEMA}")
+        FORM.begin(connection)
         connection.execute("INSERT INTO credentials VALUES (?, ?)", (credentials.certificate, credentials.key))
         connection.executemany("INSERT INTO accounts VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
         connection.execute("COMMIT")
@@ -302,7 +280,3 @@ def _new(path: str, credentials: Credentials, rows: Iterable[tuple[object, ...]]
             with contextlib.suppress(OSError):
                 os.unlink(path + suffix)
         raise
-
-
-def _is_damage(error: sqlite3.Error) -> bool:
-    return getattr(error, "sqlite_errorcode", 0) & 0xFF in _DAMAGE

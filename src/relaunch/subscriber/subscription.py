@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import Self
 
 from relaunch.core.delivery import Cursor
-from relaunch.core.liveness import Run, Terms
+from relaunch.core.liveness import SUSPECT_AFTER_S, SUSPECT_AFTER_S_MAX, SUSPECT_AFTER_S_MIN, Run, Terms
 from relaunch.errors import BadSpec
 from relaunch.event import Event
 from relaunch.subscriber.account import Account, Memory, Store, new_account
@@ -21,12 +21,10 @@ from relaunch.subscriber.handover import Handover, Lane, Waiting
 from relaunch.subscriber.listener import Listener
 from relaunch.subscriber.source import Source
 from relaunch.subscriber.watch import LOST_FACTOR, Belief, Watch
-from relaunch.subscription import LEASE_S, Filter, SubscriptionSpec, check_name
+from relaunch.subscription import Filter, SubscriptionSpec, check_name
 from relaunch.transport.address import Address
 from relaunch.transport.stream import Kind
 
-SUSPECT_AFTER_S = 3.0
-SUSPECT_AFTER_S_MIN, SUSPECT_AFTER_S_MAX = 0.2, 3_600.0
 # An application that never waits still lets launchers be heard and answered that often.
 TURN_S = 0.01
 
@@ -38,16 +36,21 @@ class Subscription:
     """
 
     def __init__(
-        self, store: Store, *, name: str | None, patterns: Sequence[str], kinds: Sequence[str], terms: Terms
+        self,
+        store: Store,
+        *,
+        transport: Kind,
+        name: str | None,
+        patterns: Sequence[str],
+        kinds: Sequence[str],
+        terms: Terms,
     ) -> None:
         self._store = store
         self._name = name
         self._patterns, self._kinds = tuple(patterns), tuple(kinds)
         self._wanted = Filter(patterns, kinds)
         self._terms = terms
-        self._lease_s = LEASE_S
-        self._transport: Kind = "quic"
-        self._advertise: str | None = None
+        self._transport = transport
         self._handover = Handover()
         self._change = asyncio.Event()
         self._watch = Watch(terms, self._believe, self._change.set)
@@ -71,8 +74,6 @@ class Subscription:
         kinds: Sequence[str] = (),
         name: str | None = None,
         suspect_after_s: float = SUSPECT_AFTER_S,
-        lease_s: float = LEASE_S,
-        advertise: str | None = None,
     ) -> "Subscription":
         """Listen, and go on where a subscription of that name has ended.
 
@@ -83,12 +84,10 @@ class Subscription:
             kinds: Kinds of events, see ``relaunch.subscription.Filter``.
             name: Of a subscription that outlives its subscriber; None where it does not.
             suspect_after_s: For how long a launcher may be silent.
-            lease_s: For how long this subscriber may be unreachable.
-            advertise: Where launchers are to call, where that is not the address.
 
         Raises:
             BadPattern: A pattern is malformed.
-            BadSpec: The name or a duration is out of range.
+            BadSpec: The name or ``suspect_after_s`` is out of range.
             Refused: The subscription is in use, or cannot be kept, or the address cannot be listened on.
         """
         if not SUSPECT_AFTER_S_MIN <= suspect_after_s <= SUSPECT_AFTER_S_MAX:
@@ -97,8 +96,7 @@ class Subscription:
         store: Store = await (asyncio.to_thread(Memory) if name is None else _open_file(check_name(name)))
         terms = Terms(suspect_after_s, suspect_after_s * LOST_FACTOR)
         try:
-            subscription = cls(store, name=name, patterns=patterns, kinds=kinds, terms=terms)
-            subscription._transport, subscription._advertise, subscription._lease_s = transport, advertise, lease_s
+            subscription = cls(store, transport=transport, name=name, patterns=patterns, kinds=kinds, terms=terms)
             await subscription._listener.listen(transport, address)
         except BaseException:
             await store.close()
@@ -137,14 +135,13 @@ class Subscription:
         return SubscriptionSpec(
             id=account.id,
             name=self._name,
-            address=self._advertise or str(self.address),
+            address=str(self.address),
             transport=self._transport,
             fingerprint=self._listener.fingerprint,
             secret=account.secret,
             patterns=self._patterns,
             kinds=self._kinds,
             beat_s=self._terms.beat_s,
-            lease_s=self._lease_s,
         )
 
     def registered(self, key: str, *, source: str, boot_id: str, run: int, cursor: Cursor | None) -> None:
@@ -166,12 +163,8 @@ class Subscription:
         """The id under which each launcher knows this subscription, by key."""
         return {key: source.account.id for key, source in self._sources.items()}
 
-    def needs(self) -> set[str]:
-        """Whose launcher is not connected, or not believed to be up: it may have forgotten the subscription."""
-        return {key for key in self._sources if not self.is_well(key)}
-
     def is_well(self, key: str) -> bool:
-        """Whether that launcher is connected and believed to be up."""
+        """Whether that launcher is connected and believed to be up; another may have forgotten the subscription."""
         source = self._sources.get(key)
         return source is not None and source.is_connected and self._watch.is_up(key)
 
@@ -192,7 +185,7 @@ class Subscription:
             source.hang_up()
 
     async def changed(self) -> None:
-        """Until ``needs`` may say something else than when this last returned. One task waits for it."""
+        """Until ``is_well`` may say something else than when this last returned. One task waits for it."""
         await self._change.wait()
         self._change.clear()
 

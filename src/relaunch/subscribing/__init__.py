@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Protocol, Self
 
+from relaunch.client.calls import FANOUT
+from relaunch.core.liveness import SUSPECT_AFTER_S, SUSPECT_AFTER_S_MAX, SUSPECT_AFTER_S_MIN
 from relaunch.errors import BadCall
 from relaunch.event import TYPE_PREFIX, Event
 from relaunch.labels import compile_pattern
@@ -27,9 +29,6 @@ KINDS = tuple(
     "stream.gap stream.reset stream.snapshot".split()
 )
 """Every kind of event that a subscriber can be told."""
-SUSPECT_AFTER_S = 3.0
-SUSPECT_AFTER_S_MIN, SUSPECT_AFTER_S_MAX = 0.2, 3600.0
-FANOUT = 32
 
 
 class _Events(Protocol):
