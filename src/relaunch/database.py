@@ -82,6 +82,13 @@ def create(path: str) -> None:
     os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
 
 
+def discard(path: str) -> None:
+    """Remove the files of a database that was made here, and that nothing has come into."""
+    for suffix in SUFFIXES:
+        with contextlib.suppress(OSError):
+            os.unlink(path + suffix)
+
+
 def connect(path: str, *, wait_s: float) -> sqlite3.Connection:
     """Open a database for use on any thread, one at a time; transactions are begun and ended by the caller.
 

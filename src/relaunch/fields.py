@@ -22,6 +22,8 @@ LIMIT_NAMES = frozenset(
     "as core cpu data fsize memlock msgqueue nice nofile nproc rss rtprio rttime sigpending stack".split()
 )
 BOUND_MAX = 2**63 - 1
+# Between threads of one process, as to cancel one; glibc's posix_spawn has every program begin with them ignored.
+_LIBC_SIGNALS = (32, 33)
 _ENV_NAME = re.compile(r"[^=\0]+")
 DURATION_S_MAX = 10 * 365 * 86400
 _FIELDS: dict[type, tuple[tuple[str, Any], ...]] = {}
@@ -73,6 +75,8 @@ def signal_number(name: object) -> int:
     """
     text = str(name).upper()
     number = _decimal(text)
+    if number in _LIBC_SIGNALS:
+        raise BadSignal(f"signal {number} is the C library's own; use another")
     if number is not None and 0 < number < signal.NSIG:
         return number
     known = signal.Signals.__members__.get(text if text.startswith("SIG") else f"SIG{text}")

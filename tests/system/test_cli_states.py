@@ -7,6 +7,8 @@ from tests.system.evidence import jobs
 from tests.system.launcher_host import Host, wait_for
 from tests.system.peer import Peer
 
+from relaunch.cli.render import jobs_table
+
 
 def test_status_says_what_a_job_waits_for_and_why_it_has_failed(host: Host) -> None:
     """[W13] [S34] [S35] In one sentence; `list` has the word."""
@@ -71,6 +73,13 @@ def test_status_says_when_a_job_starts_next_where_that_is_known(host: Host) -> N
     assert (at["path"], at["web"]) == (None, None)
     shown = host.launch("status", "interval").stdout
     assert f"{time.strftime('%Y-%m-%d %H:%M:%S', time.localtime(at['interval']))}, in 59m" in shown
+
+
+def test_when_a_job_starts_again_does_not_depend_on_the_clock_here() -> None:
+    """[W13] Where another host's is an hour ahead, what is left is what that host says."""
+    job = {"label": "a", "state": "backoff", "restarts": 1, "argv": ["a"], "retry_in_s": 9.5}
+    table = jobs_table([job | {"next_start_at": time.time() + 3609.5}], terminal=False)
+    assert table.splitlines()[1].split()[:5] == ["a", "backoff", "-", "in", "9s"]
 
 
 def test_status_has_the_words_of_job_files(host: Host) -> None:

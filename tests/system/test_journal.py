@@ -1,6 +1,7 @@
 """The journal on real files and a real, small disk: damaged, foreign, taken away, full, compacted; never in the way."""
 
 import asyncio
+import errno
 import os
 import random
 import shutil
@@ -10,6 +11,7 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, suppress
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ from tests.system.evidence import check_history, check_processes, events, jobs, 
 from tests.system.launcher_host import Host, alive, wait_for
 from tests.system.peer import Peer, Refused, call, spec_of
 
+from relaunch import database
 from relaunch.event import Event
 from relaunch.launcher import journal as journal_module
 from relaunch.launcher.feed import Feed
@@ -231,6 +234,41 @@ def test_a_journal_is_lost_while_the_launcher_runs(host: Host, harm: str) -> Non
     kill(launcher_pid(host))
     assert jobs(host)["a"]["pid"] == pid
     check_processes(host)
+
+
+def test_a_journal_behind_a_link_is_watched_where_it_is(host: Host) -> None:
+    """[J4] SQLite keeps the log beside what the link leads to."""
+    host.launch("shutdown")
+    elsewhere = host.place / "elsewhere"
+    elsewhere.mkdir()
+    (host.state / "journal.db").rename(elsewhere / "j.db")
+    (host.state / "journal.db").symlink_to(elsewhere / "j.db")
+    host.serve()
+    (elsewhere / "j.db-wal").unlink()
+    with Peer(host.socket) as peer:
+        for number in count():
+            peer.submit(f"b{number}", "true")
+            if "journal.reset" in kinds(peer.call("Events", {"count": 50})["events"]):
+                break
+            assert number < 2000
+    assert len(list(elsewhere.glob("j.db.set-aside-*"))) > 0
+
+
+def test_what_cannot_be_looked_at_is_not_taken_for_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """[J4] As where a ticket for the file system has run out."""
+    path = str(tmp_path / "j.db")
+    Path(path).touch()
+    opened = database.identity(path)
+    assert not database.was_taken_away(path, opened)
+    with monkeypatch.context() as patched:
+
+        def refused(_: str) -> None:
+            raise PermissionError(errno.EACCES, "")
+
+        patched.setattr(os, "stat", refused)
+        assert not database.was_taken_away(path, opened)
+    Path(path).unlink()
+    assert database.was_taken_away(path, opened)
 
 
 # A full disk

@@ -147,8 +147,10 @@ def _row(job: Wire) -> tuple[str, ...]:
 
 def _running_since(job: Wire) -> str:
     """How long it has been up; of one that is not, how long until it is, where that is known."""
-    at = job.get("next_start_at")
-    return length(job.get("uptime_s")) if at is None else f"in {length(at - time.time())}"
+    left_s, at = job.get("retry_in_s"), job.get("next_start_at")
+    if left_s is None and at is not None:
+        left_s = at - time.time()
+    return length(job.get("uptime_s")) if left_s is None else f"in {length(left_s)}"
 
 
 def subscriptions_table(subscriptions: Sequence[Wire], *, hosts: Sequence[str] | None = None) -> str:

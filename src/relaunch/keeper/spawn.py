@@ -43,7 +43,7 @@ class Spawner:
         self._directory = _own_directory()
 
     def spawn(self, order: Message) -> tuple[int, int]:
-        """Start a program in a session of its own, with default signal dispositions and an empty signal mask.
+        """Start a program in a session of its own, with default signal dispositions and an empty signal mask (S20).
 
         Blocks until the kernel has executed the program or refused to.
 
@@ -104,8 +104,10 @@ class Spawner:
             if before is not None:
                 os.umask(before)
             if cwd is not None:
-                with contextlib.suppress(OSError):  # one that is gone meanwhile is no worse than the job's
+                try:
                     os.chdir(self._directory)
+                except OSError:  # nobody may enter it any more
+                    os.chdir("/")
 
     def _ticks(self, pid: int, before: int, after: int) -> int:
         """Field 22 of /proc/PID/stat, which is this clock in ticks, without reading it where the clock leaves no doubt.

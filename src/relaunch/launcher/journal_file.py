@@ -1,6 +1,6 @@
 """The journal's database file: its form, opened, checked, set aside where it cannot be used.
 
-Knows the schema. Never deletes a file. Refuses to know what is written, and when.
+Knows the schema. Never deletes a file that holds anything. Refuses to know what is written, and when.
 """
 
 import contextlib
@@ -77,11 +77,15 @@ def open_new(path: str, why: str | None) -> Opened:
         aside = database.set_aside(path)
         database.create(path)
         connection = _connect(path)
-        FORM.begin(connection)
-        put_meta(connection, "epoch", secrets.token_hex(8))
-        connection.execute("COMMIT")
-        told = f"{aside}: {why}" if aside else why
-        return _read(connection, path, told)
+        try:
+            FORM.begin(connection)
+            put_meta(connection, "epoch", secrets.token_hex(8))
+            connection.execute("COMMIT")
+            return _read(connection, path, f"{aside}: {why}" if aside else why)
+        except BaseException:
+            connection.close()
+            database.discard(path)
+            raise
     except (OSError, sqlite3.Error) as error:
         raise JournalFailed(f"no journal can be made at {path}: {error}") from None
 

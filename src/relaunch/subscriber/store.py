@@ -276,7 +276,5 @@ def _new(path: str, credentials: Credentials, rows: Iterable[tuple[object, ...]]
         return connection
     except BaseException:
         connection.close()
-        for suffix in database.SUFFIXES:  # it was made here, and nothing is in it yet
-            with contextlib.suppress(OSError):
-                os.unlink(path + suffix)
+        database.discard(path)
         raise
