@@ -39,6 +39,7 @@
 
 An error travels as the Varlink error ``io.relaunch.Launcher.<class name>`` with the parameter ``message``: one line
 that names what was wrong and what to do. This module imports nothing, so that the quickest command can afford it.
+Refuses to know who raises what.
 """
 
 INTERFACE = "io.relaunch.Launcher"

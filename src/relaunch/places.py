@@ -1,7 +1,7 @@
-"""Where things are on this host: runtime directory, state directory, socket, lock, journal, output.
+"""Where things are on this host: runtime directory, state directory, and the socket in the first.
 
-Knows the rules by which a directory is trusted. Refuses to know what the files hold. Imports nothing but ``os`` and the
-errors: every local command passes through here.
+Knows the rules by which a directory is trusted. Refuses to know what else is in them: whoever owns a file names it.
+Imports nothing but ``os`` and the errors: every local command passes through here.
 """
 
 import os

@@ -1,4 +1,7 @@
-"""``launch apply``: makes a cluster what its job files say."""
+"""``launch apply``: makes a cluster what its job files say.
+
+Knows how a plan and what became of it are told. Refuses to know how both come about (``relaunch.applying``).
+"""
 
 from __future__ import annotations
 

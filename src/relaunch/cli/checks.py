@@ -87,9 +87,9 @@ def _kernel() -> Finding:
         os.close(os.pidfd_open(os.getpid()))
         reaper = ctypes.c_int()
         if ctypes.CDLL(None).prctl(_PR_GET_CHILD_SUBREAPER, ctypes.byref(reaper), 0, 0, 0) != 0:
-            return fail("kernel", "it has no child subreapers", "use Linux 5.4 or newer", release=release)
+            return fail("kernel", "it has no child subreapers", "use Linux 5.3 or newer", release=release)
     except (OSError, AttributeError) as error:
-        return fail("kernel", f"it has no pidfds ({error})", "use Linux 5.4 or newer", release=release)
+        return fail("kernel", f"it has no pidfds ({error})", "use Linux 5.3 or newer", release=release)
     if not _tells_exits():
         text = "how a process ended that another keeper had started is told only until its parent reaps it"
         return warn("kernel", text, "Linux 6.15 tells it afterwards too", release=release)

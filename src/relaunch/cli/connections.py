@@ -1,4 +1,7 @@
-"""``launch connections``: the ssh connections to other hosts that stay, and their end."""
+"""``launch connections``: the ssh connections to other hosts that stay, and their end.
+
+Refuses to know how one is made and kept (``relaunch.client.masters``).
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The exit status that stands for a job's, as a shell gives it."""
+"""The exit status that stands for a job's, as a shell gives it.
+
+Knows numbers only. Refuses to put an end into words (``render``).
+"""
 
 from __future__ import annotations
 

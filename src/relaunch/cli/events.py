@@ -1,4 +1,7 @@
-"""``launch events``: what has happened to jobs, from the journal."""
+"""``launch events``: what has happened to jobs, from the journal.
+
+Knows the line of an event. Refuses to know how journals of many hosts are put in order (``history``).
+"""
 
 from __future__ import annotations
 

@@ -465,11 +465,11 @@ GLOBAL = Command(
             str,
             repeats=True,
         ),
-        Option("--fanout", "N", "of those so many at a time (32)", some),
+        Option("--fanout", "N", "ask at most so many hosts at a time (32)", some),
         Option(
             "--timeout",
             "SECONDS",
-            "how long a host, or this one's launcher, may take: to answer (30), or where it waits to connect",
+            "time limit for an answer (30), or for connecting where the call itself waits",
             some_seconds,
         ),
     ],

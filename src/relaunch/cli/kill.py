@@ -1,4 +1,7 @@
-"""``launch kill``: ends jobs at once, with everything they have started."""
+"""``launch kill``: ends jobs at once, with everything they have started.
+
+It is a stop that begins with KILL. Refuses to know how an end is told (``stop``).
+"""
 
 from __future__ import annotations
 

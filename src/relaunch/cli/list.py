@@ -1,4 +1,7 @@
-"""``launch list``: the jobs there are."""
+"""``launch list``: the jobs there are.
+
+Knows which jobs are asked for. Refuses to know how a table looks (``render``).
+"""
 
 from __future__ import annotations
 

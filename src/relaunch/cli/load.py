@@ -1,4 +1,7 @@
-"""``launch load``: submits the jobs of job files."""
+"""``launch load``: submits the jobs of job files.
+
+Knows what is asked of the launcher, in which order. Refuses to know how files are read (``job_files``).
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""``launch logs``: a job's output, byte for byte."""
+"""``launch logs``: a job's output, byte for byte.
+
+Refuses to know where it is kept, and in which encoding it is.
+"""
 
 from __future__ import annotations
 

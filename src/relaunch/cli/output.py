@@ -1,6 +1,7 @@
 """Text and bytes to standard output, a line to standard error.
 
 Writes to the descriptors themselves: nothing is left in a buffer when the process ends, and no error can come then.
+Refuses to know what is said.
 """
 
 import os

@@ -1,4 +1,7 @@
-"""``launch restart``: stops jobs and starts them again."""
+"""``launch restart``: stops jobs and starts them again.
+
+Refuses to know which of them run: the launcher also starts those that have finished.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""``launch save``: writes a job file."""
+"""``launch save``: writes a job file.
+
+Knows where the file is put. Refuses to know how a format is written (``relaunch.jobfile``).
+"""
 
 from __future__ import annotations
 

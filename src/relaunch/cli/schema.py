@@ -1,4 +1,7 @@
-"""``launch schema``: the JSON Schema of job files."""
+"""``launch schema``: the JSON Schema of job files.
+
+Refuses to know any key (``relaunch.jobfile``).
+"""
 
 from __future__ import annotations
 

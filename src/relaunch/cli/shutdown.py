@@ -1,4 +1,7 @@
-"""``launch shutdown``: ends the launcher, and the jobs unless they are to be left."""
+"""``launch shutdown``: ends the launcher, and the jobs unless they are to be left.
+
+Knows when the keeper has ended too. Refuses to know how jobs are ended.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""``launch signal``: sends a signal to jobs."""
+"""``launch signal``: sends a signal to jobs.
+
+Refuses to know processes: the launcher finds each job's own.
+"""
 
 from __future__ import annotations
 

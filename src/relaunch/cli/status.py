@@ -1,4 +1,7 @@
-"""``launch status``: everything known of a job, or of the launcher."""
+"""``launch status``: everything known of a job, or of the launcher.
+
+Knows which facts are told, in which order. Refuses to know how a table or a time looks (``render``).
+"""
 
 from __future__ import annotations
 

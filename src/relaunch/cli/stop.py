@@ -1,4 +1,7 @@
-"""``launch stop``: ends jobs, with everything they have started."""
+"""``launch stop``: ends jobs, with everything they have started.
+
+Knows whether an end was this stop's. Refuses to know which processes a job has.
+"""
 
 from __future__ import annotations
 

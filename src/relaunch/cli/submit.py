@@ -1,4 +1,7 @@
-"""``launch submit``: starts a job."""
+"""``launch submit``: starts a job.
+
+Knows what is answered. Refuses to know what a spec holds (``spec``).
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""``launch subscriptions``: to whom the launcher delivers events."""
+"""``launch subscriptions``: to whom the launcher delivers events.
+
+Refuses to know how a table looks (``render``).
+"""
 
 from __future__ import annotations
 

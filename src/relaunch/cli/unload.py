@@ -1,4 +1,7 @@
-"""``launch unload``: ends jobs, and has the launcher forget them."""
+"""``launch unload``: ends jobs, and has the launcher forget them.
+
+Knows labels and files. Refuses to know how a file is read (``job_files``).
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""``launch unsubscribe``: ends subscriptions."""
+"""``launch unsubscribe``: ends subscriptions.
+
+Refuses to know how one is found: the launcher takes first digits and names.
+"""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ _SIZES = {"K": 2**10, "M": 2**20, "G": 2**30}
 def text(given: str) -> str:
     """Any text that is not empty."""
     if not given:
-        raise ValueError("an empty text is of no use here")
+        raise ValueError("must not be empty")
     return given
 
 

@@ -1,4 +1,7 @@
-"""``launch version``: the version that is installed."""
+"""``launch version``: the version that is installed.
+
+Refuses to know that of any launcher.
+"""
 
 from __future__ import annotations
 

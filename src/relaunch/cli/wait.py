@@ -1,4 +1,7 @@
-"""``launch wait``: waits until jobs have finished."""
+"""``launch wait``: waits until jobs have finished.
+
+Knows whose status it ends with. Refuses to know which status stands for an end (``ended``).
+"""
 
 from __future__ import annotations
 

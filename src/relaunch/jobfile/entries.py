@@ -1,4 +1,7 @@
-"""What a job file holds, once it is read."""
+"""What a job file holds, once it is read.
+
+Knows how the words in braces are replaced. Refuses to know formats and keys.
+"""
 
 from __future__ import annotations
 

@@ -166,7 +166,7 @@ JOB = Record(
     [
         Key("Label", "label", v.LABEL, "its name, which no other job has"),
         Key("Program", "program", v.PROGRAM, "what is executed; by default the first of ProgramArguments"),
-        Key("ProgramArguments", "argv", v.COMMAND, "what it is told, its own name first; by default Program alone"),
+        Key("ProgramArguments", "argv", v.COMMAND, "the argument vector, argv[0] first; by default Program alone"),
         Key("ProgramArgs", "rest", v.ARGUMENTS, "with Program: arguments without its own name", ours=True),
         Key("Disabled", "disabled", v.FLAG, "leave it out when the file is loaded"),
         Key("RunAtLoad", "run_at_load", v.FLAG, "start it at once; so is what nothing else would ever start"),

@@ -1,7 +1,7 @@
 """The keeper's command line: `python -IS .../keeper/__main__.py [--pass-fd N]... [--ready-fd N] -- LAUNCHER ARGV...`.
 
 Makes the package importable, and gives the process standard streams. Refuses to know what the launcher is. The caller
-(`launch serve`) has already made this process a session leader and a child subreaper.
+(`launch serve`) has already made this process a child subreaper and, in the background, a session leader.
 """
 
 import os

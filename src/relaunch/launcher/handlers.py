@@ -246,7 +246,7 @@ class Handlers:
                 yield {"data": data}
         except OSError as error:
             raise Refused(f"the output of {label}, {self._outputs.path_of(job.spec)}: {error.strerror}") from None
-        except RuntimeError as error:  # no thread can be made where the user has as many processes as he may have
+        except RuntimeError as error:  # no thread can be made where the user has as many processes as they may have
             raise Refused(f"the output of {label} cannot be read: {error}") from None
 
     async def events(self, parameters: Wire) -> AsyncGenerator[Wire]:

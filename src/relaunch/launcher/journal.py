@@ -156,7 +156,7 @@ class Journal:
         self._syncs = True
         self._busy = False
         self._reader = ThreadPoolExecutor(1, "journal-reader")
-        self._reader.submit(int)  # has its thread made now: later the user may have as many processes as he may have
+        self._reader.submit(int)  # has its thread made now: later the user may have as many processes as they may have
         self._writer = threading.Thread(target=self._run, name="journal-writer", daemon=True)
         self._writer.start()
 

@@ -1,7 +1,7 @@
-"""The system calls that Python has no name for: prctl, inotify, fallocate, timerfd.
+"""What is asked of the kernel past asyncio: prctl, inotify, fallocate and timerfd, and an epoll set for hang-ups.
 
-Knows their numbers (linux/prctl.h, linux/inotify.h, linux/falloc.h, linux/timerfd.h). Refuses to know what they are
-used for.
+Python 3.11 has no calls for the first four. Knows their numbers (linux/prctl.h, linux/inotify.h,
+linux/falloc.h, linux/timerfd.h). Refuses to know what they are used for.
 """
 
 import asyncio

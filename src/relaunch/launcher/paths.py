@@ -114,7 +114,7 @@ class Paths:
         else:
             try:
                 threading.Thread(target=self._look, args=(path, watched, self._events), daemon=True).start()
-            except RuntimeError as error:  # the user has as many processes as he may have
+            except RuntimeError as error:  # the user has as many processes as they may have
                 log.warning("changes of %s may go unseen: %s", path, error)
             else:
                 watched.looking = True

@@ -2,7 +2,7 @@
 
 Rules: a run whose order the living keeper never got is ordered again; a run that nobody knows of any more ended, with
 an unknown status (S21, S22); a process that carries this launcher's marks and stands in no journal is taken in as a
-job, never left a stranger; not so one of another user, who could have root's launcher start what he likes. Refuses to
+job, never left a stranger; not so one of another user, who could have root's launcher start what they like. Refuses to
 decide what follows an end: that is ``core.supervision``.
 """
 

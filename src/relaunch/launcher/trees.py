@@ -83,7 +83,7 @@ def _environ(pid: int) -> list[bytes] | None:
     """The entries of /proc/PID/environ; none where it is gone or another's, None where they could not be seen yet.
 
     For a moment in the midst of an execve there is no environment to be seen; and in the midst of an exit, before the
-    children have another parent. That is waited out: whoever were not recognised for that moment, or his children,
+    children have another parent. That is waited out: whoever were not recognised for that moment, or its children,
     would be left behind. One that really has none has a command line, look after look.
     """
     seen_without = 0
@@ -121,7 +121,8 @@ def command_of(pid: int) -> str:
 def is_ours(pid: int) -> bool:
     """Whether it is this user who has given a process its arguments and its environment.
 
-    It has to have his id in every place. One that executes a set-user-id program may have that from the program alone.
+    It has to have the user's id in every place. One that executes a set-user-id program may have that from the program
+    alone.
     """
     try:
         mode = os.stat(f"/proc/{pid}/exe").st_mode

@@ -1,4 +1,7 @@
-"""Loads a transport's library in a thread: aioquic takes a quarter of a second, for which no loop may stand still."""
+"""Loads a transport's library in a thread: aioquic takes a quarter of a second, for which no loop may stand still.
+
+Refuses to know what a transport does.
+"""
 
 import asyncio
 import importlib

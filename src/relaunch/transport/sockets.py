@@ -1,4 +1,7 @@
-"""Sockets bound to an address, and what the system says about any put into words."""
+"""Sockets bound to an address, and what the system says about any put into words.
+
+Refuses to know what is said over them.
+"""
 
 import errno
 import socket

@@ -1,6 +1,7 @@
 """What a transport gives and what it wants: a stream of bytes, its user's end of it, a listener.
 
 Every transport keeps these promises, and ``tests/system/test_transport.py`` holds all of them to it.
+Refuses to know how any of them does.
 """
 
 from collections.abc import Mapping

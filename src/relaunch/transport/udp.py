@@ -1,7 +1,8 @@
 """A UDP socket under asyncio: datagrams come in batches, and answers leave from the address that was asked.
 
 asyncio's own endpoint hands on one datagram in each turn of the loop, and lets the system choose the address that an
-answer comes from, which on a host with several is not always the one that the peer has dialled. Knows no protocol.
+answer comes from, which on a host with several is not always the one that the peer has dialled. Refuses to know
+any protocol.
 """
 
 import asyncio

@@ -10,6 +10,8 @@ What is changed, each because aioquic has no public way to it; a test holds each
   of their own: every packet costs more time here than on the wire.
 - *A lost packet is sent again sooner.* aioquic tells every peer that acknowledgements may come 25 ms late, and waits
   for as long before it sends again. A peer that speaks our protocol takes a millisecond, so ``ACK_LATE_S`` is waited.
+
+Refuses to know where datagrams come from, and what is said in the stream.
 """
 
 import logging
