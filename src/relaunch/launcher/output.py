@@ -132,8 +132,8 @@ class Outputs:
     def open(self, spec: JobSpec, path: str) -> int:
         """Open a file that a job prints to for reading.
 
-        One that another user's job names has to be that user's own (S30): he can put a link to anything in its place,
-        and has no more of what root can read than of what root can write. To become him for that would let him have
+        One that another user's job names has to be that user's own (S30): they can put a link to anything in its place,
+        and have no more of what root can read than of what root can write. To become them for that would let them have
         this thread hang.
 
         Raises:
@@ -269,7 +269,7 @@ def _owner(spec: JobSpec) -> int | None:
     """Whose the files have to be that a job names; None where it runs as who this is."""
     try:
         user = account_of(spec).user
-    except BadSpec as error:  # he was there when it was started
+    except BadSpec as error:  # there was one when it was started
         raise OSError(errno.EPERM, str(error)) from None
     return None if user is None else int(user["uid"])
 
