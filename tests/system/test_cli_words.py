@@ -46,6 +46,14 @@ def test_wrong_usage_is_one_line_and_status_2(place: Host, typed: list[str]) -> 
     assert "--help" in done.stderr
 
 
+@pytest.mark.parametrize("rest", [["--version"], ["list", "--help"], ["list"]])
+def test_hosts_that_are_none_are_told_whatever_is_typed_behind_them(place: Host, rest: list[str]) -> None:
+    """[W6]"""
+    done = place.launch("-H", "n[1", *rest, check=False)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("launch: -H 'n[1' is no set of hosts: ")
+
+
 def test_version(place: Host) -> None:
     assert place.launch("version").stdout == place.launch("--version").stdout == f"launch {__version__}\n"
 

@@ -262,3 +262,28 @@ def test_a_file_that_was_removed_is_made_and_bounded_again(host: Host, seen: boo
     fifo.write_text("go\n")
     wait_for(lambda: path.read_bytes().endswith(b"done\n"), what="it has printed all")
     wait_for(lambda: _on_disk(path) <= BOUND, timeout_s=2.0, what="the bound is kept")
+
+
+# Until nobody can ask for it
+
+
+def test_output_goes_with_a_job_that_is_forgotten(host: Host) -> None:
+    """[S38] [S11] And not with one that takes its label over."""
+    for word in ("first", "second"):
+        host.launch("run", "-l", "a/b", "--", "echo", word)
+    path = Path(jobs(host)["a/b"]["output"])
+    assert path.read_text() == "first\nsecond\n"
+    host.launch("unload", "a/b")
+    wait_for(lambda: not path.exists(), what="its file is removed")
+    host.launch("run", "-l", "a/b", "--", "echo", "third")
+    assert host.launch("logs", "a/b").stdout == "third\n"
+
+
+def test_a_file_that_the_user_has_named_stays(host: Host, tmp_path: Path) -> None:
+    """[S38]"""
+    with Peer(host.socket) as peer:
+        peer.submit("a", "echo", "text", stdout=str(tmp_path / "own"))
+        peer.call("Wait", {"patterns": ["a"]})
+        peer.call("Unload", {"patterns": ["a"]})
+    assert jobs(host) == {}
+    assert (tmp_path / "own").read_text() == "text\n"

@@ -80,11 +80,15 @@ def take_hosts(typed: Sequence[str]) -> tuple[Over | None, Sequence[str]]:
         option, texts = HOSTS_VARIABLE, [os.environ[HOSTS_VARIABLE]]
     if not rest:
         raise Usage(f"a command is missing; {_SEE}")
-    if command is None or _asks_for_help(command, rest[1:]):
+    asks_for_help = command is None or _asks_for_help(command, rest[1:])
+    if asks_for_help and not given["hosts"]:
         return None, rest
     from relaunch.client.nodesets import expand
 
-    return Over(expand(texts, option), given["fanout"] or FANOUT, given["timeout"]), rest
+    hosts = expand(texts, option)
+    if asks_for_help:
+        return None, rest
+    return Over(hosts, given["fanout"] or FANOUT, given["timeout"]), rest
 
 
 def _asks_for_help(command: Command, words: Sequence[str]) -> bool:

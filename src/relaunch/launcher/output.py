@@ -8,6 +8,7 @@ growth, so that a silent job costs nothing. Refuses to know jobs and their state
 
 import asyncio
 import base64
+import contextlib
 import errno
 import os
 import stat
@@ -89,6 +90,14 @@ class Outputs:
         self._bounds.pop(self.path(spec.label), None)
         self._problems.pop(self.path(spec.label), None)
         self._wake(self.path_of(spec))
+
+    def remove(self, spec: JobSpec) -> None:
+        """Remove the job's own file: nobody can ask for it any more, and there would be ever more of them."""
+        path = self.path(spec.label)
+        for known in (self._bounds, self._problems, self._submitted, self._cut):
+            known.pop(path, None)
+        with contextlib.suppress(OSError):
+            os.unlink(path)
 
     def close(self) -> None:
         """Stop watching."""

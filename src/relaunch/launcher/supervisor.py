@@ -8,6 +8,7 @@ import asyncio
 import os
 import time
 from collections.abc import Iterable
+from functools import partial
 from typing import Any
 
 from relaunch.core import supervision as core
@@ -147,7 +148,7 @@ class Supervisor:
         documents = self._parted(job)
         self._drop(job)
         unloaded = self._event(job, job, Record("unloaded", {}))
-        self._journal.write(Write([unloaded], documents, lambda _: None))
+        self._journal.write(Write([unloaded], documents, partial(self._forgotten, job)))
         self.waiting.fail(job.id, Refused(f"{job.spec.label} was unloaded"))
 
     def restore(self, job: Job) -> None:
@@ -258,7 +259,7 @@ class Supervisor:
             for old in self.jobs.superfluous():
                 parted = self._parted(old)
                 self._drop(old)
-                self._journal.write(Write([], parted, lambda _: None))
+                self._journal.write(Write([], parted, partial(self._forgotten, old)))
 
     def _parted(self, job: Job) -> dict[str, str | None]:
         """The documents that part with a job: its own goes, and stays for those who ask for it under a request's id."""
@@ -307,6 +308,11 @@ class Supervisor:
             self.restore(replaces)
             self.past.forget(replaces.request)
         self.waiting.fail(job.id, error)
+
+    def _forgotten(self, job: Job, _: JournalFailed | None = None) -> None:
+        """It is journaled that a job is known no more; another may have its label by now, and its file."""
+        if self.jobs.get(job.spec.label) is None:
+            self._outputs.remove(job.spec)
 
     def _drop(self, job: Job) -> None:
         self.jobs.drop(job)
