@@ -11,7 +11,9 @@ from pathlib import Path
 import pytest
 from tests.system.evidence import exits, jobs, kill, kill_launcher, launcher_pid
 from tests.system.launcher_host import Host, alive, wait_for
-from tests.system.peer import Peer, Refused, call
+from tests.system.peer import Peer, Refused, call, encode, spec_of
+
+from relaunch.launcher.jobs import FINISHED_MAX
 
 BOUND = 256 * 1024
 LINE_BYTES = 64
@@ -264,26 +266,23 @@ def test_a_file_that_was_removed_is_made_and_bounded_again(host: Host, seen: boo
     wait_for(lambda: _on_disk(path) <= BOUND, timeout_s=2.0, what="the bound is kept")
 
 
-# Until nobody can ask for it
+# Until it is long over
 
 
-def test_output_goes_with_a_job_that_is_forgotten(host: Host) -> None:
-    """[S38] [S11] And not with one that takes its label over."""
-    for word in ("first", "second"):
-        host.launch("run", "-l", "a/b", "--", "echo", word)
-    path = Path(jobs(host)["a/b"]["output"])
-    assert path.read_text() == "first\nsecond\n"
-    host.launch("unload", "a/b")
-    wait_for(lambda: not path.exists(), what="its file is removed")
-    host.launch("run", "-l", "a/b", "--", "echo", "third")
-    assert host.launch("logs", "a/b").stdout == "third\n"
-
-
-def test_a_file_that_the_user_has_named_stays(host: Host, tmp_path: Path) -> None:
-    """[S38]"""
+def test_output_goes_with_a_job_that_is_forgotten_for_others(host: Host) -> None:
+    """[S12] And not with one that was unloaded, or whose label is used again."""
+    for label in ("over", "again", "unloaded"):
+        host.launch("run", "-l", label, "--", "echo", "text")
+    files = {label: Path(job["output"]) for label, job in jobs(host).items()}
+    host.launch("unload", "unloaded")
+    host.launch("run", "-l", "again", "--", "echo", "more")
     with Peer(host.socket) as peer:
-        peer.submit("a", "echo", "text", stdout=str(tmp_path / "own"))
-        peer.call("Wait", {"patterns": ["a"]})
-        peer.call("Unload", {"patterns": ["a"]})
-    assert jobs(host) == {}
-    assert (tmp_path / "own").read_text() == "text\n"
+        calls = [("Submit", {"spec": spec_of(f"x{number}", "true")}) for number in range(FINISHED_MAX - 1)]
+        peer.socket.sendall(b"".join(encode(method, parameters) for method, parameters in calls))
+        for _ in calls:
+            peer.answer()
+        peer.call("Wait", {"patterns": ["x*"]})
+    wait_for(lambda: not files["over"].exists(), what="the file of the one that is over is removed")
+    assert "over" not in jobs(host)
+    assert files["again"].read_text() == "text\nmore\n"
+    assert files["unloaded"].read_text() == "text\n"

@@ -14,7 +14,7 @@ import time
 
 from relaunch.cli.claim import hear_jobs, listen, own_lock, prepare_places, take_lock
 from relaunch.cli.output import say, write
-from relaunch.client.calls import get_status, replace
+from relaunch.client.calls import REPLACED_WITHIN_S, get_status, replace
 from relaunch.client.quick import Client, encode
 from relaunch.errors import NoLauncher, OutcomeUnknown, RelaunchError, ServeFailed, Usage
 
@@ -30,7 +30,6 @@ LOG_NAME = "launcher.log"
 LOG_BYTES_MAX = 1024 * 1024
 READY = b"ready"
 FAILURE_PREFIX = b"error:"
-REPLACED_WITHIN_S = 15.0
 _POLL_S = 0.02
 _TAIL_LINES = 5
 _TAIL_BYTES = 4096

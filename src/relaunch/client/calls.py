@@ -20,6 +20,8 @@ ANSWER_S = 30.0
 """How long an answer may take, where nobody says otherwise."""
 FOR_EVER_S = 10 * 365 * 86400.0
 """How long one may take that waits for jobs: a limit that is none, where a number is needed."""
+REPLACED_WITHIN_S = 15.0
+"""How long after ``Replace`` another launcher may take to answer."""
 FANOUT = 32
 """How many hosts are asked at a time, where nobody says otherwise."""
 

@@ -10,14 +10,13 @@ import time
 from contextlib import suppress
 
 from relaunch.client import ssh_command
-from relaunch.client.calls import get_status, replace
+from relaunch.client.calls import REPLACED_WITHIN_S, get_status, replace
 from relaunch.client.masters import Master
 from relaunch.client.ssh import HostConnection
 from relaunch.client.ssh_failures import SSH_FAILED, failure, last_line
 from relaunch.client.ssh_process import SshProcess
 from relaunch.errors import NoLauncher, OutcomeUnknown, RelaunchError, ServeFailed
 
-REPLACED_WITHIN_S = 15.0
 # One that has answered its shutdown holds the lock for a moment.
 _ENDED_WITHIN_S = 5.0
 _AGAIN_S = 0.1

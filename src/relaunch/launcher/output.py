@@ -92,7 +92,7 @@ class Outputs:
         self._wake(self.path_of(spec))
 
     def remove(self, spec: JobSpec) -> None:
-        """Remove the job's own file: nobody can ask for it any more, and there would be ever more of them."""
+        """Remove the job's own file: there would be ever more of them, of labels that nobody uses again."""
         path = self.path(spec.label)
         for known in (self._bounds, self._problems, self._submitted, self._cut):
             known.pop(path, None)

@@ -148,7 +148,7 @@ class Supervisor:
         documents = self._parted(job)
         self._drop(job)
         unloaded = self._event(job, job, Record("unloaded", {}))
-        self._journal.write(Write([unloaded], documents, partial(self._forgotten, job)))
+        self._journal.write(Write([unloaded], documents, lambda _: None))
         self.waiting.fail(job.id, Refused(f"{job.spec.label} was unloaded"))
 
     def restore(self, job: Job) -> None:
@@ -259,7 +259,7 @@ class Supervisor:
             for old in self.jobs.superfluous():
                 parted = self._parted(old)
                 self._drop(old)
-                self._journal.write(Write([], parted, partial(self._forgotten, old)))
+                self._journal.write(Write([], parted, partial(self._outdated, old)))
 
     def _parted(self, job: Job) -> dict[str, str | None]:
         """The documents that part with a job: its own goes, and stays for those who ask for it under a request's id."""
@@ -309,8 +309,11 @@ class Supervisor:
             self.past.forget(replaces.request)
         self.waiting.fail(job.id, error)
 
-    def _forgotten(self, job: Job, _: JournalFailed | None = None) -> None:
-        """It is journaled that a job is known no more; another may have its label by now, and its file."""
+    def _outdated(self, job: Job, _: JournalFailed | None) -> None:
+        """It is journaled that a job is known no more; another may have its label by now, and its file.
+
+        What somebody has unloaded may be loaded again, with its output.
+        """
         if self.jobs.get(job.spec.label) is None:
             self._outputs.remove(job.spec)
 
