@@ -16,9 +16,10 @@ from dataclasses import replace
 
 from relaunch.cli.checks import SERVE, findings
 from relaunch.cli.output import write
+from relaunch.cli.over import own_hosts
 from relaunch.cli.reach import Answering, reach
 from relaunch.client.calls import FANOUT
-from relaunch.client.nodesets import expand, fold
+from relaunch.client.nodesets import fold
 from relaunch.client.ssh_command import TIMEOUT_S
 
 TYPE_CHECKING = False
@@ -38,8 +39,7 @@ def run(arguments: Arguments) -> int:
     """Look, and tell; 0 where nothing fails."""
     if arguments["answer"]:
         return _answer()
-    typed = arguments["hosts"] or ([named] if (named := os.environ.get("LAUNCH_HOSTS")) else [])
-    hosts = expand(typed) if typed else []
+    hosts = own_hosts(arguments)
     # Sockets and ssh are pipes too, whose ends are no reason to die silently.
     signal.signal(signal.SIGPIPE, signal.SIG_IGN)
     try:

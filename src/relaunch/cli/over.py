@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Any
 
-    from relaunch.cli.grammar import Command, Option
+    from relaunch.cli.grammar import Arguments, Command, Option
 
 _OWN_FLAG = "-H"
 _NOT_FOR_HOSTS = ("bridge", "completion", "connections", "doctor", "load", "save", "schema", "version")
@@ -89,6 +89,23 @@ def take_hosts(typed: Sequence[str]) -> tuple[Over | None, Sequence[str]]:
     if asks_for_help:
         return None, rest
     return Over(hosts, given["fanout"] or FANOUT, given["timeout"]), rest
+
+
+def own_hosts(arguments: Arguments) -> list[str]:
+    """The hosts that a command with a ``-H`` of its own is for; none where it is this one.
+
+    Raises:
+        Usage: They are no set of hosts.
+        BadHost: One of the hosts has an impossible name.
+    """
+    option, texts = _OWN_FLAG, arguments["hosts"]
+    if not texts:
+        option, texts = HOSTS_VARIABLE, list(filter(None, [os.environ.get(HOSTS_VARIABLE)]))
+    if not texts:
+        return []
+    from relaunch.client.nodesets import expand
+
+    return expand(texts, option)
 
 
 def _asks_for_help(command: Command, words: Sequence[str]) -> bool:

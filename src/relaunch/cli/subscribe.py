@@ -20,6 +20,7 @@ from relaunch.cli.executing import Executor
 from relaunch.cli.interrupted import ENDING
 from relaunch.cli.interruption import readers
 from relaunch.cli.output import STDOUT, OutputFailed, encoded, say_if_room, write_bytes
+from relaunch.cli.over import own_hosts
 from relaunch.cli.since import parse_since
 from relaunch.cli.telling import Lines
 from relaunch.cli.values import TRANSPORTS
@@ -37,7 +38,6 @@ if TYPE_CHECKING:
 
 TOO_FEW = 1
 _SERVE_ONLY = ("address", "advertise", "transport", "suspect_after")
-_HOSTS_VARIABLE = "LAUNCH_HOSTS"
 _TOGETHER_WITHIN_S = 0.5
 _DEFAULT_ADDRESS = ":9000"
 
@@ -88,7 +88,7 @@ def _check_output() -> None:
 
 def _subscriber(arguments: Arguments) -> Subscriber:
     since, since_at = parse_since("subscribe", arguments["since"], time.time())
-    hosts = _hosts(arguments)
+    hosts = own_hosts(arguments)
     if arguments["fanout"] is not None and not hosts:
         raise Usage("subscribe: --fanout means nothing without -H; see: launch subscribe --help")
     return subscribe(
@@ -104,16 +104,6 @@ def _subscriber(arguments: Arguments) -> Subscriber:
         hosts=hosts,
         fanout=arguments["fanout"] or FANOUT,
     )
-
-
-def _hosts(arguments: Arguments) -> list[str]:
-    """The hosts that are meant; none where it is this one."""
-    typed, variable = arguments["hosts"], os.environ.get(_HOSTS_VARIABLE)
-    if not typed and not variable:
-        return []
-    from relaunch.client.nodesets import expand
-
-    return expand(typed, "-H") if typed else expand([variable or ""], _HOSTS_VARIABLE)
 
 
 async def _until_ended(subscriber: Subscriber, arguments: Arguments) -> int:
