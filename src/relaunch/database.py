@@ -103,8 +103,11 @@ def connect(path: str, *, wait_s: float) -> sqlite3.Connection:
 
 
 def is_damage(error: sqlite3.Error) -> bool:
-    """Whether an error says that the file itself is broken, rather than that the disk is full or busy."""
-    return _primary_code(error) in _DAMAGE
+    """Whether an error says that the file itself is broken, rather than that the disk is full or busy.
+
+    That a table is not there has no code of its own.
+    """
+    return _primary_code(error) in _DAMAGE or str(error).startswith("no such ")
 
 
 def is_damage_or_error(error: sqlite3.Error) -> bool:

@@ -317,6 +317,16 @@ def test_run_tells_the_job_that_its_reader_has_gone(fresh: Host) -> None:
     assert running.wait(20) == 128 + signal.SIGPIPE
 
 
+def test_run_ends_a_kept_job_whose_reader_has_gone(fresh: Host) -> None:
+    """[W13] As where its output goes to `head`, though the job be between two runs when that is noticed."""
+    running = fresh.popen("run", "-l", "p1", "--keep-alive", "--throttle", "0.2", "--", "sh", "-c", "echo line; exit 3")
+    assert running.stdout is not None
+    assert running.stdout.readline() == "line\n"
+    running.stdout.close()
+    running.wait(20)
+    assert fresh.job("p1")["state"] == "exited"
+
+
 def test_status_of_a_job_tells_everything(host: Host) -> None:
     """[W13]"""
     host.launch("submit", "-l", "p1", "--env", "A=b", "--umask", "022", "-p", "sleep", "120")

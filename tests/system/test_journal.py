@@ -113,7 +113,7 @@ def test_an_unusable_journal_is_set_aside(host: Host, harm: Callable[[Path], Non
     log = (host.state / "launcher.log").stat().st_size
     host.serve()
     status = call(host.socket, "GetStatus")["status"]["journal"]
-    (aside,) = [name for name in host.state.glob("journal.db.set-aside-*") if name.suffix not in (".db-wal", ".db-shm")]
+    (aside,) = [name for name in host.state.glob("journal.db.set-aside-*") if not name.name.endswith(("-wal", "-shm"))]
     if harm not in (_directory, _no_tables, _no_epoch):
         assert aside.read_bytes() == before
     assert status["set_aside"].startswith(str(aside))
@@ -234,6 +234,21 @@ def test_a_journal_is_lost_while_the_launcher_runs(host: Host, harm: str) -> Non
     kill(launcher_pid(host))
     assert jobs(host)["a"]["pid"] == pid
     check_processes(host)
+
+
+def test_the_log_of_a_damaged_journal_is_set_aside_with_it(host: Host) -> None:
+    """[J4] Most of what was written may stand there alone."""
+    with Peer(host.socket) as peer:
+        peer.submit("a")
+    for pid in (host.keeper_pid, host.launcher_pid):
+        os.kill(pid, signal.SIGKILL)
+    log = host.state / "journal.db-wal"
+    size = log.stat().st_size
+    with log.open("r+b") as file:
+        file.write(b"\xff")
+    host.serve()
+    assert [path.stat().st_size for path in host.state.glob("journal.db.set-aside-*-wal")] == [size]
+    assert jobs(host)["a"]["state"] == "running"
 
 
 def test_a_journal_behind_a_link_is_watched_where_it_is(host: Host) -> None:

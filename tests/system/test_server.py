@@ -142,6 +142,24 @@ def test_a_stream_cannot_be_called_oneway(host: Host) -> None:
         assert "status" in peer.call("GetStatus")
 
 
+def test_who_sends_garbage_behind_a_call_that_waits_and_goes_leaves_nothing_behind(host: Host) -> None:
+    """[W12] Nothing is read from it any more, and yet that it has gone is seen."""
+    with Peer(host.socket) as peer:
+        peer.submit("goes-on")
+    folder = Path(f"/proc/{launcher_pid(host)}/fd")
+    before = len(os.listdir(folder)) + 5  # what it opens for itself when there is reason to
+    for _ in range(10):
+        for method, parameters, more in (
+            ("Wait", {"patterns": ["goes-on"]}, False),
+            ("Events", {"follow": True}, True),
+        ):
+            with Peer(host.socket) as peer:
+                peer.send(method, parameters, more=more)
+                call(host.socket, "GetStatus")
+                peer.socket.sendall(b"garbage\0")
+    wait_for(lambda: len(os.listdir(folder)) <= before, what="all are gone")
+
+
 def test_the_interface_declares_the_errors_that_a_launcher_answers_with() -> None:
     """[W1] [W5] Neither fewer nor more: those that exist, but for what is told to nobody over its socket."""
     declared = re.findall(r"^error (\w+)", (INTERFACES / "io.relaunch.Launcher.varlink").read_text(), re.MULTILINE)

@@ -29,6 +29,8 @@ ENDING = ("INT", "TERM", "HUP", "QUIT")
 BETWEEN_RUNS = ("backoff", "waiting")
 """The states in which nothing of a job runs that a signal could end; where it is to end it, the job is stopped."""
 PASSED_ON = (*ENDING, "USR1", "USR2")
+# What a program of the shell would end by; of PIPE the job is told when its reader has gone.
+FATAL = (*ENDING, "PIPE")
 _LABEL_ALPHABET = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.@:+=~-")
 _LABEL_PROGRAM_CHARACTERS_MAX = 100
 
@@ -95,7 +97,7 @@ def _pass_on(label: str, number: int) -> None:
     try:
         (outcome,) = Client().call(send_signal([label], name))
         message = outcome.get("message")
-        if message and name in ENDING and Client().call(list_jobs([label]))[0]["state"] in BETWEEN_RUNS:
+        if message and name in FATAL and Client().call(list_jobs([label]))[0]["state"] in BETWEEN_RUNS:
             Client().call(stop([label]))
             return
     except RelaunchError as error:

@@ -14,7 +14,7 @@ from relaunch.cli.interruption import be_quiet
 from relaunch.cli.many import request_id
 from relaunch.cli.output import OutputFailed, say
 from relaunch.cli.remote import Lines, each
-from relaunch.cli.run import BETWEEN_RUNS, ENDING
+from relaunch.cli.run import BETWEEN_RUNS, FATAL
 from relaunch.client.asking import until_answered
 from relaunch.client.calls import ANSWER_S, list_jobs, send_signal, stop, submit, wait
 from relaunch.client.fan import late
@@ -123,7 +123,7 @@ class Runs:
         try:
             (outcome,) = await host.call(send_signal([label], name))
             message = outcome.get("message")
-            if message and name in ENDING and (await host.call(list_jobs([label])))[0]["state"] in BETWEEN_RUNS:
+            if message and name in FATAL and (await host.call(list_jobs([label])))[0]["state"] in BETWEEN_RUNS:
                 await host.call(stop([label]))
                 return
         except RelaunchError as error:

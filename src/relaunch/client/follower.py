@@ -198,7 +198,7 @@ class Follower:
         except TimeoutError:
             within = f"within {self._answers_within_s:g} seconds"
             raise TimedOut(f"{self.host}: its launcher has not answered {within}") from None
-        answers.read(answers.status, status)
+        answers.read(_check, status)
         return status
 
     async def _read_from(self, channel: Channel) -> None:
@@ -244,3 +244,9 @@ class Follower:
             data={"label": None, **data},
             mark=mark,
         )
+
+
+def _check(status: Wire) -> None:
+    """See that a launcher has said what is asked for here."""
+    journal = answers.status(status).journal
+    Cursor(str(journal["epoch"]), int(journal["last_sequence"]))

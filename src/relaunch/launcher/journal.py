@@ -435,9 +435,8 @@ class Journal:
         Raises:
             JournalFailed: It cannot be made; it is tried again with a later commit.
         """
-        self._file.close()
         self._identity = database.GONE
-        opened = journal_file.open_new(self.path, why)
+        opened = journal_file.open_new(self.path, why, self._file)
         self._file, self._identity, self.epoch = opened.connection, opened.identity, opened.epoch
         self.set_aside, self._damage = opened.set_aside, None
         self._sequence = self.compacted_to = 0

@@ -56,25 +56,35 @@ def open_or_set_aside(path: str) -> Opened:
     """
     if not os.path.exists(path):
         return open_new(path, None)
+    connection = None
     try:
-        return _open(path)
-    except sqlite3.OperationalError as error:
-        no_such_table = error.sqlite_errorcode == sqlite3.SQLITE_ERROR
-        if not no_such_table and not database.is_damage(error):
+        _check_kind(path)
+        connection = _connect(path)
+        FORM.check(connection)
+        return _read(connection, path, None)
+    except (sqlite3.Error, ValueError, OSError) as error:
+        if isinstance(error, sqlite3.OperationalError) and not database.is_damage(error):
+            if connection is not None:
+                connection.close()
             raise JournalFailed(f"the journal {path} cannot be opened: {error}") from None
-        return open_new(path, str(error))
-    except (sqlite3.DatabaseError, ValueError, OSError) as error:
-        return open_new(path, str(error))
+        return open_new(path, str(error), connection)
 
 
-def open_new(path: str, why: str | None) -> Opened:
+def open_new(path: str, why: str | None, old: sqlite3.Connection | None = None) -> Opened:
     """A new, empty journal; what stood in its place is renamed, with the reason told in ``set_aside``.
+
+    Args:
+        path: Where it is to be.
+        why: The reason, if there is one.
+        old: Is closed once its files have other names: with the last connection SQLite removes the log.
 
     Raises:
         JournalFailed: It cannot be made.
     """
     try:
         aside = database.set_aside(path)
+        if old is not None:
+            old.close()
         database.create(path)
         connection = _connect(path)
         try:
@@ -97,19 +107,12 @@ def _connect(path: str) -> sqlite3.Connection:
     return connection
 
 
-def _open(path: str) -> Opened:
+def _check_kind(path: str) -> None:
     if not os.path.isfile(path) and not os.path.isdir(path):
         raise ValueError("it is no regular file")  # to open a FIFO would wait for its other end
     with open(path, "rb") as file:
         if file.read(16) != b"SQLite format 3\0":
             raise ValueError("it is not an SQLite database")
-    connection = _connect(path)
-    try:
-        FORM.check(connection)
-        return _read(connection, path, None)
-    except BaseException:
-        connection.close()
-        raise
 
 
 def _read(connection: sqlite3.Connection, path: str, set_aside: str | None) -> Opened:

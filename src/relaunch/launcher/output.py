@@ -94,7 +94,8 @@ class Outputs:
     def remove(self, spec: JobSpec) -> None:
         """Remove the job's own file: there would be ever more of them, of labels that nobody uses again."""
         path = self.path(spec.label)
-        for known in (self._bounds, self._problems, self._submitted, self._cut):
+        # How much was cut off stays: whoever reads the file still counts by that.
+        for known in (self._bounds, self._problems, self._submitted):
             known.pop(path, None)
         with contextlib.suppress(OSError):
             os.unlink(path)

@@ -213,6 +213,9 @@ class Connection(asyncio.Protocol):
             self._transport.pause_reading()
             self._ending = True
             self._unbegun.append(error)
+            self._end_streams()
+            # Nothing more is read from it, so that nothing else would tell when it has gone.
+            self._server.hang_ups.watch(self._fileno, self._transport.abort)
         else:
             self._unbegun += messages
         self._begin_some()
@@ -220,15 +223,19 @@ class Connection(asyncio.Protocol):
     def eof_received(self) -> bool:
         """See asyncio.Protocol. A half-closed client still gets its answers, but no endless stream."""
         if not self._draining:
-            for call in self._calls:
-                if call.endless and call.task:
-                    call.over = True
-                    call.task.cancel()
+            self._end_streams()
         self.finish()
         if not self._transport.is_closing():
-            # Nothing more is read from it, so that nothing else would tell when it closes the other half.
+            # As above: it may close the other half.
             self._server.hang_ups.watch(self._fileno, self._transport.abort)
         return True
+
+    def _end_streams(self) -> None:
+        """End what would go on for ever: whoever follows has said the last word."""
+        for call in self._calls:
+            if call.endless and call.task:
+                call.over = True
+                call.task.cancel()
 
     def pause_writing(self) -> None:
         """See asyncio.Protocol."""

@@ -312,9 +312,9 @@ class Supervisor:
     def _outdated(self, job: Job, _: JournalFailed | None) -> None:
         """It is journaled that a job is known no more; another may have its label by now, and its file.
 
-        What somebody has unloaded may be loaded again, with its output.
+        What somebody has unloaded may be loaded again, with its output; and what a job has left running may print yet.
         """
-        if self.jobs.get(job.spec.label) is None:
+        if self.jobs.get(job.spec.label) is None and not job.spec.abandon_process_group:
             self._outputs.remove(job.spec)
 
     def _drop(self, job: Job) -> None:

@@ -189,9 +189,9 @@ class FileStore:
 
     def _begin_anew(self, why: str) -> None:
         """Have all that is known here in a new file."""
-        self._connection.close()
         self._identity = database.GONE
         aside = database.set_aside(self._path) if os.path.lexists(self._path) else None
+        self._connection.close()  # only now: with the last connection SQLite removes the log
         rows = [(*_row(account), account.key == self._held) for account in self.accounts.values()]
         self._connection = _new(self._path, self.credentials, rows)
         self._identity = database.identity(self._path)

@@ -194,7 +194,8 @@ class Followed:
 
     async def take(self, follower: Follower, event: Event, at: Cursor) -> None:
         """See ``Reader``."""
-        self._makes_sense(self._launchers[follower.host])
+        if not event.mark:  # else the follower itself has made it up
+            self._makes_sense(self._launchers[follower.host])
         await self._room.acquire()
         self._arrived.put_nowait((follower, event, at))
 
