@@ -82,6 +82,12 @@ def _no_epoch(path: Path) -> None:
         journal.execute("DELETE FROM meta")
 
 
+def _other_schema(path: Path) -> None:
+    with path.open("r+b") as file:
+        file.seek(44)  # the schema format number, see https://www.sqlite.org/fileformat2.html
+        file.write((9).to_bytes(4, "big"))
+
+
 UNUSABLE: list[tuple[Callable[[Path], None], str]] = [
     (_overwrite, ""),
     (_truncate, ""),
@@ -90,6 +96,7 @@ UNUSABLE: list[tuple[Callable[[Path], None], str]] = [
     (_text, "not an SQLite database"),
     (_empty, ""),
     (_directory, "directory"),
+    (_other_schema, "unsupported file format"),
     (_no_tables, "no such table"),
     (_no_epoch, "no epoch"),
 ]

@@ -63,7 +63,7 @@ def open_or_set_aside(path: str) -> Opened:
         FORM.check(connection)
         return _read(connection, path, None)
     except (sqlite3.Error, ValueError, OSError) as error:
-        if isinstance(error, sqlite3.OperationalError) and not database.is_damage(error):
+        if isinstance(error, sqlite3.OperationalError) and not database.is_damage_or_error(error):
             if connection is not None:
                 connection.close()
             raise JournalFailed(f"the journal {path} cannot be opened: {error}") from None
